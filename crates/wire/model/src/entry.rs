@@ -1,0 +1,70 @@
+//! The typed entries of the log.
+
+use acp_base::{EpochId, Name, Uid, WallTime};
+use serde::{Deserialize, Serialize};
+
+use crate::object::Kind;
+
+/// One entry of the ordered log. Its hash is computed at apply: SHA-256 of the previous entry's hash and this entry's
+/// canonical bytes (MessagePack with field names, fields in the order given here).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Position in the log, from 1, without gaps.
+    pub index: u64,
+    /// The epoch in which it was ordered.
+    pub epoch: EpochId,
+    /// When the sequencer took it; for people, never compared.
+    pub time: WallTime,
+    /// Who asked: `root`, `<service>@<node>`, later a principal.
+    pub actor: String,
+    /// The request that caused it, as in the logs of every daemon; empty if none was given.
+    #[serde(default)]
+    pub request: String,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// What an entry does. A kind, once released, keeps its meaning; a replica that does not know a kind stalls there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Action {
+    /// The first entry of a cluster: its id and its first node.
+    Genesis {
+        /// The cluster's identity.
+        cluster: Uid,
+        /// The first node's identity.
+        node: Uid,
+        /// The first node's name.
+        node_name: Name,
+    },
+    /// A new declared object. Refused in apply if the name is taken; free fields (MAC, address) are filled in there.
+    Create {
+        /// The kind.
+        kind: Kind,
+        /// The name, unique within the kind.
+        name: Name,
+        /// The identity, drawn by the proposer.
+        uid: Uid,
+        /// The spec as in this kind's `...Spec`.
+        spec: serde_json::Value,
+    },
+    /// A change of some fields of a spec: a JSON merge patch (RFC 7396); unknown fields are kept.
+    Update {
+        /// The kind.
+        kind: Kind,
+        /// Which object.
+        uid: Uid,
+        /// The fields to change.
+        patch: serde_json::Value,
+        /// Refused in apply unless the object's version is this one; absent: whatever it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_version: Option<u64>,
+    },
+    /// The end of an object; its uid stays behind as a tombstone.
+    Delete {
+        /// The kind.
+        kind: Kind,
+        /// Which object.
+        uid: Uid,
+    },
+}
