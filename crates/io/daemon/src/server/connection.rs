@@ -1,0 +1,271 @@
+//! One connection: its calls, one after the other.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use acp_base::{Change, Code, Failure};
+use acp_io_varlink::{IncomingCall, OutgoingReply, Peer, ReadError, Reader, Writer};
+use acp_wire_api::{Flavor, error};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{CALL_BYTES_MAX, Shared, varlink_service};
+use crate::{
+    Caller,
+    router::{CallContext, Encoded, Handler, Outgoing, RawRequest, Route},
+};
+
+/// How long a call may take whose caller names no deadline.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest deadline taken from a caller: longer work is a job.
+const DEADLINE_MAX: Duration = Duration::from_secs(3600);
+/// How long a caller may leave a reply unread before it is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a refusal may take to be written.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a connection ends; nothing is owed to anybody then.
+#[derive(Debug)]
+struct Ended;
+
+type Next = Result<(IncomingCall, Vec<OwnedFd>), ReadError>;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    reader: Reader,
+    writer: Writer,
+    caller: Caller,
+    shared: Arc<Shared>,
+    /// A call that came while the one before was being answered.
+    parked: Option<(IncomingCall, Vec<OwnedFd>)>,
+}
+
+/// Tells a caller why it is turned away.
+pub(super) async fn refuse(mut writer: Writer, failure: Failure) {
+    let parameters = error::parameters(&failure);
+    let name = error::error_name(failure.code);
+    let reply = OutgoingReply { error: Some(&name), parameters: &parameters, continues: false };
+    if timeout(REFUSAL_TIMEOUT, writer.send(&reply, &[])).await.is_err() {
+        tracing::debug!("a refused caller did not read why");
+    }
+}
+
+impl Connection {
+    pub(super) fn new(reader: Reader, writer: Writer, peer: Peer, shared: Arc<Shared>) -> Self {
+        let caller = Caller::new(peer, &shared.context.identities);
+        Self { reader, writer, caller, shared, parked: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let (call, fds) = match self.next_call().await {
+                Ok(next) => next,
+                Err(error) => return self.say_goodbye(&error).await,
+            };
+            match self.answer(call, fds).await {
+                Ok(None) => {}
+                Ok(Some(continuation)) => return self.hand_over(continuation).await,
+                Err(Ended) => return,
+            }
+        }
+    }
+
+    async fn next_call(&mut self) -> Next {
+        if let Some(parked) = self.parked.take() {
+            return Ok(parked);
+        }
+        tokio::select! {
+            next = self.reader.call() => next,
+            () = self.shared.context.drain.cancelled() => Err(ReadError::Closed),
+        }
+    }
+
+    /// Answers what could not be read, then closes: what follows a bad message cannot be trusted.
+    async fn say_goodbye(&mut self, error: &ReadError) {
+        let failure = match error {
+            ReadError::Closed | ReadError::Io(_) => return,
+            ReadError::TooLarge(_) => Failure::new(
+                Code::ResourceExhausted,
+                format!("the message is larger than {CALL_BYTES_MAX} bytes, the most that is taken"),
+            )
+            .blame(acp_base::Blame::Caller),
+            ReadError::Malformed(_) => Failure::invalid(error.to_string()),
+        };
+        metrics::counter!("acp_messages_refused_total").increment(1);
+        tracing::info!(caller = self.caller.actor(), reason = %failure, "message refused");
+        if self.fail(&failure).await.is_err() {
+            tracing::debug!("the caller is gone already");
+        }
+    }
+
+    async fn answer(&mut self, call: IncomingCall, fds: Vec<OwnedFd>) -> Result<Option<Upgrade>, Ended> {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        let Some(route) = self.shared.router.get(&call.method).cloned() else {
+            return self.answer_standard(&call).await.map(|()| None);
+        };
+        if let Err(failure) = self.admit(&call, &route) {
+            metrics::counter!("acp_calls_refused_total", "code" => failure.code.name()).increment(1);
+            return if call.oneway { Ok(None) } else { self.fail(&failure).await.map(|()| None) };
+        }
+        let started = Instant::now();
+        let asked = call.context.deadline_ms.map_or(DEADLINE_DEFAULT, Duration::from_millis);
+        let deadline = started + asked.min(DEADLINE_MAX);
+        let (method, oneway, more) = (call.method, call.oneway, call.more);
+        let context = CallContext { id: call.context.id, deadline };
+        let request = RawRequest { parameters: call.parameters, fds, caller: self.caller.clone(), context };
+        match route.handler {
+            Handler::Once(handler) => self.answer_once(&method, handler(request), deadline, oneway).await.map(|()| None),
+            Handler::Stream(handler) => {
+                let (outgoing, incoming) = mpsc::channel(1);
+                self.answer_many(handler(request, outgoing), incoming, more).await.map(|()| None)
+            }
+            Handler::Upgrade(handler) => match tokio::time::timeout_at(deadline, handler(request)).await {
+                Ok(Ok((reply, continuation))) => {
+                    self.reply(reply, false).await?;
+                    Ok(Some(Upgrade(continuation)))
+                }
+                Ok(Err(failure)) => self.fail(&failure).await.map(|()| None),
+                Err(_elapsed) => self.fail(&too_late(&method)).await.map(|()| None),
+            },
+        }
+    }
+
+    fn admit(&self, call: &IncomingCall, route: &Route) -> Result<(), Failure> {
+        self.caller.check(&call.method, route.access).inspect_err(|failure| {
+            tracing::warn!(caller = self.caller.actor(), method = call.method, reason = %failure, "call refused");
+        })?;
+        let flavor = match route.handler {
+            Handler::Once(_) => Flavor::Once,
+            Handler::Stream(_) => Flavor::Stream,
+            Handler::Upgrade(_) => Flavor::Upgrade,
+        };
+        if call.upgrade != (flavor == Flavor::Upgrade) {
+            let word = if call.upgrade { "cannot" } else { "must" };
+            return Err(Failure::invalid(format!("{} {word} be called with upgrade", call.method)));
+        }
+        Ok(())
+    }
+
+    async fn answer_once(
+        &mut self,
+        method: &str,
+        answer: crate::router::BoxFuture<Result<Encoded, Failure>>,
+        deadline: Instant,
+        oneway: bool,
+    ) -> Result<(), Ended> {
+        let answer = match tokio::time::timeout_at(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(too_late(method)),
+        };
+        match answer {
+            _ if oneway => Ok(()),
+            Ok(reply) => self.reply(reply, false).await,
+            Err(failure) => self.fail(&failure).await,
+        }
+    }
+
+    /// Passes on what the handler sends, and drops the handler as soon as the caller is gone. Called without `more`, the
+    /// first reply is the only one.
+    async fn answer_many(
+        &mut self,
+        mut answer: crate::router::BoxFuture<Result<Encoded, Failure>>,
+        mut incoming: mpsc::Receiver<Outgoing>,
+        more: bool,
+    ) -> Result<(), Ended> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(outgoing) = incoming.recv() => {
+                    self.reply(outgoing.reply, more).await?;
+                    if !more {
+                        return Ok(());
+                    }
+                    if outgoing.written.send(()).is_err() {
+                        tracing::trace!("the handler gave up waiting for this reply");
+                    }
+                }
+                last = &mut answer => {
+                    return match last {
+                        Ok(reply) => self.reply(reply, false).await,
+                        Err(failure) => self.fail(&failure).await,
+                    };
+                }
+                next = self.reader.call(), if self.parked.is_none() => match next {
+                    Ok(next) => self.parked = Some(next),
+                    Err(_gone) => return Err(Ended),
+                },
+                () = self.shared.context.drain.cancelled() => {
+                    return self.fail(&Failure::unavailable(format!("{} is stopping", self.shared.context.noun))).await;
+                }
+            }
+        }
+    }
+
+    async fn answer_standard(&mut self, call: &IncomingCall) -> Result<(), Ended> {
+        let parameters = call.parameters.as_ref().and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        let parameters = parameters.unwrap_or_default();
+        let interfaces = Arc::clone(&self.shared.context.interfaces);
+        let product = format!("acp-{}", self.shared.context.noun);
+        let answer = varlink_service::answer(&call.method, &parameters, &product, &interfaces)
+            .unwrap_or_else(|| Err(varlink_service::unknown(&call.method, &interfaces)));
+        let (error, parameters) = match answer {
+            Ok(parameters) => (None, parameters),
+            Err((name, parameters)) => (Some(name), parameters),
+        };
+        if call.oneway {
+            return Ok(());
+        }
+        self.write(&OutgoingReply { error: error.as_deref(), parameters: &parameters, continues: false }, &[]).await
+    }
+
+    async fn reply(&mut self, reply: Encoded, continues: bool) -> Result<(), Ended> {
+        self.write(&OutgoingReply { error: None, parameters: &reply.parameters, continues }, &reply.fds).await
+    }
+
+    async fn fail(&mut self, failure: &Failure) -> Result<(), Ended> {
+        if failure.code == Code::Internal {
+            tracing::error!(caller = self.caller.actor(), reason = %failure, "call failed by a defect");
+        }
+        metrics::counter!("acp_calls_failed_total", "code" => failure.code.name()).increment(1);
+        let parameters = error::parameters(failure);
+        let name = error::error_name(failure.code);
+        self.write(&OutgoingReply { error: Some(&name), parameters: &parameters, continues: false }, &[]).await
+    }
+
+    async fn write<P: serde::Serialize>(&mut self, reply: &OutgoingReply<'_, P>, fds: &[OwnedFd]) -> Result<(), Ended> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match timeout(WRITE_TIMEOUT, self.writer.send(reply, &fds)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_gone)) => Err(Ended),
+            Err(_elapsed) => {
+                tracing::info!(caller = self.caller.actor(), "a caller that reads no replies was dropped");
+                Err(Ended)
+            }
+        }
+    }
+
+    async fn hand_over(self, Upgrade(continuation): Upgrade) {
+        match self.reader.into_upgraded(self.writer).await {
+            Ok(upgraded) => {
+                tokio::select! {
+                    () = continuation(upgraded) => {}
+                    () = self.shared.context.drain.cancelled() => {}
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the connection was lost while it was upgraded"),
+        }
+    }
+}
+
+/// What takes the raw connection over.
+struct Upgrade(Box<dyn FnOnce(acp_io_varlink::Upgraded) -> crate::router::BoxFuture<()> + Send>);
+
+fn too_late(method: &str) -> Failure {
+    Failure::new(Code::DeadlineExceeded, format!("{method} was not done in time")).changed(Change::Unknown)
+}
