@@ -65,6 +65,9 @@ pub struct FileInfo {
     /// What lies directly below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<FileRef>,
+    /// Tells this file from an earlier one of the same name: inode number and time of birth.
+    #[serde(default)]
+    pub identity: String,
     /// Why it cannot be used, in a sentence; empty when it can.
     #[serde(default)]
     pub reason: String,
