@@ -1,0 +1,248 @@
+//! State, slots and journal as one: what the owner task holds.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use acp_base::{BootInstant, Code, Uid};
+use acp_wire_model::Kind;
+
+use crate::{
+    cursor::Cursor,
+    journal::{Change, Journal},
+    limits::{BATCH_BYTES, BATCH_OBJECTS_MAX},
+    refusal::Refusal,
+    slots::{Holder, Publication, SlotEffect, Slots},
+    state::{Effect, Outcome, Record, State},
+    view::View,
+};
+
+/// How an object is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// By name.
+    Name(String),
+    /// By identity.
+    Uid(Uid),
+}
+
+/// Which objects a watch is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchFilter {
+    /// The kinds; empty: all.
+    pub kinds: Vec<Kind>,
+    /// Leaves out stats slots and changes of nothing else.
+    pub without_stats: bool,
+}
+
+impl WatchFilter {
+    fn admits(&self, change: &Change) -> bool {
+        let is_wanted = self.kinds.is_empty() || self.kinds.contains(&change.kind);
+        is_wanted && !(self.without_stats && change.stats_only)
+    }
+}
+
+/// Something a watch tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The object is so now.
+    Put(View),
+    /// The object is gone; it was so last.
+    Delete(Arc<View>),
+}
+
+/// What came after a position.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changes {
+    /// These events, in order and one an object; ask again from `position`. Empty at the end.
+    Next {
+        /// The events.
+        events: Vec<Event>,
+        /// The position after them.
+        position: u64,
+    },
+    /// It is no longer known: start from the state again.
+    Lost,
+}
+
+/// Everything one replica knows.
+#[derive(Clone, Debug, Default)]
+pub struct Database {
+    state: State,
+    slots: Slots,
+    journal: Journal,
+}
+
+impl Database {
+    /// A database that starts from this state, without slots and with an empty journal.
+    pub fn new(state: State) -> Self {
+        Self { state, ..Self::default() }
+    }
+
+    /// The same database with a journal of this many changes.
+    #[must_use]
+    pub fn with_journal(mut self, changes_max: usize) -> Self {
+        self.journal = Journal::with_capacity(changes_max);
+        self
+    }
+
+    /// The declared objects.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The slots.
+    pub const fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// The number of the newest change.
+    pub const fn position(&self) -> u64 {
+        self.journal.head()
+    }
+
+    /// Applies the next entry, see [`State::apply`].
+    pub fn apply(&mut self, entry: &[u8]) -> Outcome {
+        let outcome = self.state.apply(entry);
+        if let Outcome::Done(done) = &outcome {
+            let record = &done.record;
+            let gone = match done.effect {
+                Effect::Put => None,
+                Effect::Unchanged => return outcome,
+                Effect::Delete => Some(Arc::new(View { slots: self.slots.forget(record.uid), ..bare_view(record) })),
+            };
+            self.journal.push(Change { kind: record.kind, uid: record.uid, stats_only: false, gone });
+        }
+        outcome
+    }
+
+    /// Takes what a reporter says; answers the identities that no declared object has (any more).
+    ///
+    /// # Errors
+    /// `Conflict` for a publication older than one received, `InvalidArgument` for one that is malformed,
+    /// `ResourceExhausted` beyond a bound; nothing of it was taken.
+    pub fn publish(&mut self, now: BootInstant, reporter: &str, publication: Publication) -> Result<Vec<Uid>, Refusal> {
+        let published = self.slots.publish(&self.state, now, reporter, publication)?;
+        for change in published.changes {
+            let (kind, uid) = (change.kind, change.uid);
+            let (stats_only, gone) = match change.what {
+                SlotEffect::Put { stats_only } => (stats_only, None),
+                SlotEffect::Gone { name, slots } => {
+                    (false, Some(Arc::new(View { kind, name, uid, version: 0, spec: None, slots })))
+                }
+            };
+            self.journal.push(Change { kind, uid, stats_only, gone });
+        }
+        Ok(published.unknown)
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(&self, kind: Kind, key: &Key) -> Result<View, Refusal> {
+        let found = match key {
+            Key::Uid(uid) => self.view(*uid).filter(|view| view.kind == kind),
+            Key::Name(name) if kind.is_declared() => self.state.find(kind, name).map(|record| self.declared_view(record)),
+            Key::Name(name) => self.slots.find(kind, name).and_then(|uid| self.view(uid)),
+        };
+        found.ok_or_else(|| match key {
+            Key::Name(name) => Refusal::not_found(kind, name),
+            Key::Uid(uid) => Refusal::new(Code::NotFound, format!("no {kind} with the uid {uid}")),
+        })
+    }
+
+    /// The objects of the kinds asked for (none: of all), by kind and name.
+    pub fn list(&self, kinds: &[Kind]) -> Vec<View> {
+        let mut views = Vec::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| kinds.is_empty() || kinds.contains(kind)) {
+            views.extend(self.state.objects(kind).map(|record| self.declared_view(record)));
+            let reported = self.slots.reported(kind);
+            views.extend(reported.filter_map(|(name, uid)| Some(reported_view(name, uid, self.slots.holder(uid)?))));
+        }
+        views
+    }
+
+    /// The state that a watch begins with, and the position it goes on from.
+    pub fn watch_state(&self, filter: &WatchFilter) -> (Vec<View>, u64) {
+        let mut views = self.list(&filter.kinds);
+        if filter.without_stats {
+            views.iter_mut().for_each(View::drop_stats);
+        }
+        (views, self.position())
+    }
+
+    /// What happened after a position, one event an object and as it is now, at most a batch.
+    pub fn changes(&self, position: u64, filter: &WatchFilter) -> Changes {
+        let Some(changes) = self.journal.after(position) else { return Changes::Lost };
+        let mut latest: BTreeMap<Uid, (u64, &Change)> = BTreeMap::new();
+        let mut reached = position;
+        let mut bytes = 0;
+        for (number, change) in changes {
+            if filter.admits(change) {
+                if latest.len() == BATCH_OBJECTS_MAX && !latest.contains_key(&change.uid) || bytes > BATCH_BYTES {
+                    break;
+                }
+                if latest.insert(change.uid, (number, change)).is_none() {
+                    bytes += self.event_bytes(change);
+                }
+            }
+            reached = number;
+        }
+        let mut ordered: Vec<_> = latest.into_values().collect();
+        ordered.sort_unstable_by_key(|(number, _)| *number);
+        let events = ordered.into_iter().filter_map(|(_, change)| self.event(change, filter)).collect();
+        Changes::Next { events, position: reached }
+    }
+
+    /// Whether a watch can go on from this cursor; if so, the position. `boot` is this life of this replica.
+    pub fn resume(&self, cursor: &Cursor, boot: Uid) -> Option<u64> {
+        let is_ours = cursor.boot == boot && self.state.identity().is_some_and(|identity| identity.epoch == cursor.epoch);
+        (is_ours && self.journal.reaches(cursor.number)).then_some(cursor.number)
+    }
+
+    fn event(&self, change: &Change, filter: &WatchFilter) -> Option<Event> {
+        if let Some(gone) = &change.gone {
+            return Some(Event::Delete(Arc::clone(gone)));
+        }
+        // An object that is gone by now has another change further on, which says so.
+        let mut view = self.view(change.uid)?;
+        if filter.without_stats {
+            view.drop_stats();
+        }
+        Some(Event::Put(view))
+    }
+
+    fn event_bytes(&self, change: &Change) -> usize {
+        match &change.gone {
+            Some(gone) => gone.bytes(),
+            None => self.view(change.uid).map_or(0, |view| view.bytes()),
+        }
+    }
+
+    fn view(&self, uid: Uid) -> Option<View> {
+        if let Some(record) = self.state.get(uid) {
+            return Some(self.declared_view(record));
+        }
+        let holder = self.slots.holder(uid)?;
+        Some(reported_view(holder.name.as_ref()?, uid, holder))
+    }
+
+    fn declared_view(&self, record: &Record) -> View {
+        let slots = self.slots.holder(record.uid).map(Holder::slots).unwrap_or_default();
+        View { slots, ..bare_view(record) }
+    }
+}
+
+fn bare_view(record: &Record) -> View {
+    View {
+        kind: record.kind,
+        name: Arc::from(record.name.as_str()),
+        uid: record.uid,
+        version: record.version,
+        spec: Some(Arc::clone(&record.value)),
+        slots: Vec::new(),
+    }
+}
+
+fn reported_view(name: &Arc<str>, uid: Uid, holder: &Holder) -> View {
+    View { kind: holder.kind, name: Arc::clone(name), uid, version: 0, spec: None, slots: holder.slots() }
+}

@@ -1,0 +1,376 @@
+//! What reporters say of objects: held in memory, by their own publications alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use acp_base::{BootInstant, Code, Uid};
+use acp_wire_model::{Kind, object::Facet};
+use serde_json::Value;
+
+use crate::{
+    limits::{
+        REPORTED_MAX, REPORTED_NAME_BYTES_MAX, REPORTERS_MAX, REPORTS_MAX, SLOT_BYTES_MAX, SLOTS_BYTES_MAX, SLOTS_MAX,
+    },
+    refusal::{Refusal, with_article},
+    state::State,
+    view::SlotRecord,
+};
+
+/// One slot, as its reporter publishes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotReport {
+    /// The object's kind.
+    pub kind: Kind,
+    /// The object's identity.
+    pub uid: Uid,
+    /// The object's name; needed for reported kinds.
+    pub name: Option<String>,
+    /// Which half.
+    pub facet: Facet,
+    /// The value; none takes the slot back.
+    pub data: Option<Value>,
+}
+
+/// What a reporter says at once: all of it is taken, or none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Publication {
+    /// The reporter's restart counter; never goes back.
+    pub incarnation: u64,
+    /// Grows with each publication of the incarnation.
+    pub sequence: u64,
+    /// The slots.
+    pub reports: Vec<SlotReport>,
+    /// Takes back every slot of the reporter that is not among the reports.
+    pub replace: bool,
+}
+
+/// What a publication did to one object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SlotChange {
+    pub(crate) kind: Kind,
+    pub(crate) uid: Uid,
+    pub(crate) what: SlotEffect,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SlotEffect {
+    /// It has other slots than before; `stats_only` when nothing but measurements changed.
+    Put { stats_only: bool },
+    /// A reported object has no slots any more; its name and slots as they were last.
+    Gone { name: Arc<str>, slots: Vec<Arc<SlotRecord>> },
+}
+
+/// What a publication came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Published {
+    /// Identities that no declared object has.
+    pub(crate) unknown: Vec<Uid>,
+    /// In the order of the reports.
+    pub(crate) changes: Vec<SlotChange>,
+}
+
+/// The slots of one object, and its name if it is a reported one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Holder {
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<Arc<str>>,
+    slots: BTreeMap<(Arc<str>, Facet), Arc<SlotRecord>>,
+}
+
+impl Holder {
+    pub(crate) fn slots(&self) -> Vec<Arc<SlotRecord>> {
+        self.slots.values().cloned().collect()
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Reporter {
+    incarnation: u64,
+    sequence: u64,
+    slots: BTreeSet<(Uid, Facet)>,
+    bytes: usize,
+}
+
+/// Every slot of every reporter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slots {
+    holders: BTreeMap<Uid, Holder>,
+    names: BTreeMap<Kind, BTreeMap<Arc<str>, BTreeSet<Uid>>>,
+    reporters: BTreeMap<Arc<str>, Reporter>,
+    count: usize,
+    bytes: usize,
+    reported: usize,
+}
+
+impl Slots {
+    /// How many slots are held.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether no slot is held.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of all values as JSON.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn holder(&self, uid: Uid) -> Option<&Holder> {
+        self.holders.get(&uid)
+    }
+
+    /// The reported objects of a kind in the order of their names.
+    pub(crate) fn reported(&self, kind: Kind) -> impl Iterator<Item = (&Arc<str>, Uid)> {
+        let names = self.names.get(&kind).into_iter().flatten();
+        names.flat_map(|(name, uids)| uids.iter().map(move |uid| (name, *uid)))
+    }
+
+    /// The reported object of this name; of several the one made last.
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<Uid> {
+        self.names.get(&kind)?.get(name)?.last().copied()
+    }
+
+    /// Takes what a reporter says; refused, nothing of it.
+    ///
+    /// A value that is the same as before counts as received again, but as no change: whoever publishes in answer to a
+    /// change would otherwise answer itself for ever.
+    pub(crate) fn publish(
+        &mut self,
+        state: &State,
+        now: BootInstant,
+        reporter: &str,
+        publication: Publication,
+    ) -> Result<Published, Refusal> {
+        self.check_order(reporter, &publication)?;
+        let sizes = self.check_reports(state, &publication)?;
+        self.check_room(reporter, &publication, &sizes)?;
+        let name = self.reporters.get_key_value(reporter).map_or_else(|| Arc::from(reporter), |(name, _)| Arc::clone(name));
+        let known = self.reporters.entry(Arc::clone(&name)).or_default();
+        (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
+        let mut stale = if publication.replace { known.slots.clone() } else { BTreeSet::new() };
+        let mut published = Published::default();
+        for (report, bytes) in publication.reports.into_iter().zip(sizes) {
+            let key = (report.uid, report.facet);
+            if report.kind.is_declared() && state.get(report.uid).is_none_or(|record| record.kind != report.kind) {
+                published.unknown.push(report.uid);
+                continue;
+            }
+            let change = match report.data {
+                Some(data) => {
+                    stale.remove(&key);
+                    let slot = SlotRecord {
+                        reporter: Arc::clone(&name),
+                        facet: report.facet,
+                        incarnation: publication.incarnation,
+                        sequence: publication.sequence,
+                        received: now,
+                        data: Arc::new(data),
+                        bytes,
+                    };
+                    self.put(report.kind, report.uid, report.name, slot)
+                }
+                None => self.take_back(&name, key),
+            };
+            published.changes.extend(change);
+        }
+        published.changes.extend(stale.into_iter().filter_map(|key| self.take_back(&name, key)).collect::<Vec<_>>());
+        Ok(published)
+    }
+
+    /// Drops every slot of an object that is declared no more, and answers them.
+    pub(crate) fn forget(&mut self, uid: Uid) -> Vec<Arc<SlotRecord>> {
+        let slots = self.holders.get(&uid).map(Holder::slots).unwrap_or_default();
+        for slot in &slots {
+            self.take_back(&slot.reporter, (uid, slot.facet));
+        }
+        slots
+    }
+
+    fn check_order(&self, reporter: &str, publication: &Publication) -> Result<(), Refusal> {
+        let Some(known) = self.reporters.get(reporter) else {
+            if self.reporters.len() >= REPORTERS_MAX {
+                return Err(Refusal::exhausted(format!("{REPORTERS_MAX} reporters are known, the most there can be")));
+            }
+            return Ok(());
+        };
+        let (incarnation, sequence) = (publication.incarnation, publication.sequence);
+        if incarnation < known.incarnation {
+            let newer = known.incarnation;
+            let message = format!("incarnation {incarnation} of {reporter} is over: {newer} has published since");
+            return Err(Refusal::new(Code::Conflict, message));
+        }
+        if incarnation == known.incarnation && sequence <= known.sequence {
+            let newest = known.sequence;
+            let message = format!("publication {sequence} of {reporter} is not above {newest}, the last one received");
+            return Err(Refusal::new(Code::Conflict, message));
+        }
+        Ok(())
+    }
+
+    /// Checks every report and answers the size of its value.
+    fn check_reports(&self, state: &State, publication: &Publication) -> Result<Vec<usize>, Refusal> {
+        let count = publication.reports.len();
+        if count > REPORTS_MAX {
+            return Err(Refusal::invalid(format!("{count} reports in one publication; at most {REPORTS_MAX} are taken")));
+        }
+        let mut kinds = BTreeMap::new();
+        let mut sizes = Vec::with_capacity(count);
+        for (position, report) in publication.reports.iter().enumerate() {
+            let first = *kinds.entry(report.uid).or_insert(report.kind);
+            let size = self.check_report(state, report, first);
+            sizes.push(size.map_err(|refusal| refusal.at(format!("reports[{position}]")))?);
+        }
+        Ok(sizes)
+    }
+
+    fn check_report(&self, state: &State, report: &SlotReport, first: Kind) -> Result<usize, Refusal> {
+        let (kind, uid) = (report.kind, report.uid);
+        let held = self.holders.get(&uid).map_or(first, |holder| holder.kind);
+        if held != kind {
+            return Err(Refusal::invalid(format!("the object {uid} is {}, not {}", with_article(held), with_article(kind))));
+        }
+        if !kind.is_declared() {
+            if state.is_spent(uid) {
+                return Err(Refusal::invalid(format!("the uid {uid} belongs to a declared object")));
+            }
+            check_name(report)?;
+        }
+        match &report.data {
+            None => Ok(0),
+            Some(Value::Object(data)) => {
+                let bytes = serde_json::to_vec(data).map_or(usize::MAX, |bytes| bytes.len());
+                if bytes > SLOT_BYTES_MAX {
+                    return Err(Refusal::invalid(format!("data has {bytes} bytes; a slot holds {SLOT_BYTES_MAX}")));
+                }
+                Ok(bytes)
+            }
+            Some(_) => Err(Refusal::invalid("data is no object")),
+        }
+    }
+
+    fn check_room(&self, reporter: &str, publication: &Publication, sizes: &[usize]) -> Result<(), Refusal> {
+        let given = || publication.reports.iter().filter(|report| report.data.is_some());
+        let own = self.reporters.get(reporter);
+        let (freed, freed_bytes) =
+            own.filter(|_| publication.replace).map_or((0, 0), |own| (own.slots.len(), own.bytes));
+        let is_new = |report: &&SlotReport| {
+            publication.replace || own.is_none_or(|own| !own.slots.contains(&(report.uid, report.facet)))
+        };
+        let count = self.count - freed + given().filter(is_new).count();
+        let bytes = self.bytes - freed_bytes + sizes.iter().sum::<usize>();
+        let born = given().filter(|report| !report.kind.is_declared() && !self.holders.contains_key(&report.uid));
+        let reported = self.reported + born.count();
+        for (what, needed, most) in [
+            ("slots", count, SLOTS_MAX),
+            ("bytes of slots", bytes, SLOTS_BYTES_MAX),
+            ("reported objects", reported, REPORTED_MAX),
+        ] {
+            if needed > most {
+                return Err(Refusal::exhausted(format!("this replica would hold {needed} {what}; it holds at most {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, kind: Kind, uid: Uid, name: Option<String>, slot: SlotRecord) -> Option<SlotChange> {
+        // A reported object that is new has a new name, so `renamed` covers its birth.
+        let renamed = !kind.is_declared() && self.rename(kind, uid, name.unwrap_or_default().as_str());
+        let holder = self.holders.entry(uid).or_insert_with(|| Holder { kind, name: None, slots: BTreeMap::new() });
+        let (facet, bytes) = (slot.facet, slot.bytes);
+        let key = (Arc::clone(&slot.reporter), facet);
+        let old = holder.slots.get(&key);
+        let is_same = old.is_some_and(|old| old.data == slot.data);
+        let old_bytes = old.map(|old| old.bytes);
+        if let Some(reporter) = self.reporters.get_mut(&key.0) {
+            reporter.slots.insert((uid, facet));
+            reporter.bytes = reporter.bytes + bytes - old_bytes.unwrap_or(0);
+        }
+        holder.slots.insert(key, Arc::new(slot));
+        self.bytes = self.bytes + bytes - old_bytes.unwrap_or(0);
+        self.count += usize::from(old_bytes.is_none());
+        if is_same && !renamed {
+            return None;
+        }
+        let stats_only = facet == Facet::Stats && !renamed;
+        Some(SlotChange { kind, uid, what: SlotEffect::Put { stats_only } })
+    }
+
+    fn take_back(&mut self, reporter: &Arc<str>, (uid, facet): (Uid, Facet)) -> Option<SlotChange> {
+        let holder = self.holders.get_mut(&uid)?;
+        let before = (holder.slots.len() == 1).then(|| holder.slots());
+        let slot = holder.slots.remove(&(Arc::clone(reporter), facet))?;
+        let kind = holder.kind;
+        self.count -= 1;
+        self.bytes -= slot.bytes;
+        if let Some(reporter) = self.reporters.get_mut(reporter) {
+            reporter.slots.remove(&(uid, facet));
+            reporter.bytes -= slot.bytes;
+        }
+        let ended = before.map(|slots| (self.remove_holder(uid), slots));
+        let what = match ended {
+            Some((Some(name), slots)) => SlotEffect::Gone { name, slots },
+            Some((None, _)) | None => SlotEffect::Put { stats_only: facet == Facet::Stats },
+        };
+        Some(SlotChange { kind, uid, what })
+    }
+
+    /// Makes sure that the reported object exists under this name; answers whether it did not.
+    fn rename(&mut self, kind: Kind, uid: Uid, name: &str) -> bool {
+        let old = self.holders.get(&uid).and_then(|holder| holder.name.clone());
+        if old.as_deref() == Some(name) {
+            return false;
+        }
+        if let Some(old) = &old {
+            self.drop_name(kind, old, uid);
+        }
+        let name: Arc<str> = Arc::from(name);
+        self.names.entry(kind).or_default().entry(Arc::clone(&name)).or_default().insert(uid);
+        self.reported += usize::from(old.is_none());
+        let holder = self.holders.entry(uid).or_insert_with(|| Holder { kind, name: None, slots: BTreeMap::new() });
+        holder.name = Some(name);
+        true
+    }
+
+    /// Removes the object's entry; answers its name if it was a reported one.
+    fn remove_holder(&mut self, uid: Uid) -> Option<Arc<str>> {
+        let holder = self.holders.remove(&uid)?;
+        let name = holder.name?;
+        self.drop_name(holder.kind, &name, uid);
+        self.reported -= 1;
+        Some(name)
+    }
+
+    fn drop_name(&mut self, kind: Kind, name: &str, uid: Uid) {
+        let Some(names) = self.names.get_mut(&kind) else { return };
+        if let Some(uids) = names.get_mut(name) {
+            uids.remove(&uid);
+            if uids.is_empty() {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+/// A reported object needs a name when it is said; taking it back does not.
+fn check_name(report: &SlotReport) -> Result<(), Refusal> {
+    if report.data.is_none() {
+        return Ok(());
+    }
+    let kind = report.kind;
+    let Some(name) = report.name.as_deref().filter(|name| !name.is_empty()) else {
+        return Err(Refusal::invalid(format!("{} needs a name", with_article(kind))));
+    };
+    if name.len() > REPORTED_NAME_BYTES_MAX {
+        let found = name.len();
+        return Err(Refusal::invalid(format!("name has {found} bytes; at most {REPORTED_NAME_BYTES_MAX} are taken")));
+    }
+    if name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Refusal::invalid("name holds blanks or control characters"));
+    }
+    Ok(())
+}

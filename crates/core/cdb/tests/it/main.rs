@@ -1,0 +1,9 @@
+//! The database as its driver sees it: entries and publications in, objects and events out.
+
+mod allocation;
+mod log;
+mod random;
+mod rules;
+mod slots;
+mod watch;
+mod world;

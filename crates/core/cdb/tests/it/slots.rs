@@ -1,0 +1,124 @@
+//! Who may say what, and for how long it stands.
+
+use acp_base::{BootInstant, Code, Uid};
+use acp_core_cdb::{Key, Publication, Refusal, SlotReport, limits};
+use acp_wire_model::{Kind, object::Facet};
+use serde_json::{Value, json};
+
+use crate::world::{World, plain_system, uid};
+
+const NOW: BootInstant = BootInstant::from_millis(1_000);
+
+pub(crate) fn report(kind: Kind, uid: Uid, name: Option<&str>, facet: Facet, data: Option<Value>) -> SlotReport {
+    SlotReport { kind, uid, name: name.map(str::to_owned), facet, data }
+}
+
+fn volume(number: u128, size: u64) -> SlotReport {
+    report(Kind::Volume, uid(number), Some(&format!("default/v{number}")), Facet::Meta, Some(json!({"size": size})))
+}
+
+fn say(world: &mut World, who: &str, at: (u64, u64), replace: bool, reports: Vec<SlotReport>) -> Result<Vec<Uid>, Refusal> {
+    let (incarnation, sequence) = at;
+    world.db.publish(NOW, who, Publication { incarnation, sequence, reports, replace })
+}
+
+#[test]
+fn only_a_newer_publication_counts() {
+    let mut world = World::new();
+    say(&mut world, "storage@n1", (5, 7), false, vec![volume(9, 1)]).expect("first");
+    for older in [(5, 7), (5, 6), (4, 100)] {
+        let refusal = say(&mut world, "storage@n1", older, true, vec![]).expect_err("older");
+        assert_eq!(refusal.code, Code::Conflict);
+    }
+    assert_eq!(world.db.slots().len(), 1);
+    say(&mut world, "storage@n1", (5, 8), false, vec![volume(9, 2)]).expect("newer");
+    say(&mut world, "storage@n1", (6, 1), false, vec![]).expect("a new life begins anew");
+    say(&mut world, "storage@n2", (1, 1), false, vec![]).expect("another reporter has its own count");
+    let view = world.db.get(Kind::Volume, &Key::Name("default/v9".into())).expect("reported");
+    assert_eq!((view.slots[0].incarnation, view.slots[0].sequence, &view.slots[0].data["size"]), (5, 8, &json!(2)));
+}
+
+#[test]
+fn a_reported_object_lives_as_long_as_its_slots() {
+    let mut world = World::new();
+    say(&mut world, "storage@n1", (1, 1), false, vec![volume(9, 1), volume(8, 1)]).expect("valid");
+    let stats = report(Kind::Volume, uid(9), Some("default/v9"), Facet::Stats, Some(json!({})));
+    say(&mut world, "hypervisor@n1", (1, 1), false, vec![stats]).expect("valid");
+    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Volume, uid(9), None, Facet::Meta, None)]).expect("valid");
+    assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect("one slot left").slots.len(), 1);
+    say(&mut world, "hypervisor@n1", (2, 1), true, vec![]).expect("says nothing any more");
+    assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect_err("gone").message, format!("no volume with the uid {}", uid(9)));
+    say(&mut world, "storage@n1", (2, 1), true, vec![volume(7, 1)]).expect("the whole truth");
+    let names: Vec<_> = world.db.list(&[Kind::Volume]).into_iter().map(|view| view.name.to_string()).collect();
+    assert_eq!(names, ["default/v7"]);
+    assert_eq!(world.db.slots().len(), 1);
+}
+
+#[test]
+fn slots_of_a_declared_object_end_with_it() {
+    let mut world = World::new();
+    let system = world.create(Kind::System, "a", plain_system()).expect("valid").record.uid;
+    let meta = report(Kind::System, system, None, Facet::Meta, Some(json!({"state": "stopped"})));
+    assert_eq!(say(&mut world, "hypervisor@n1", (1, 1), false, vec![meta.clone()]), Ok(vec![]));
+    world.delete(Kind::System, system).expect("unused");
+    assert!(world.db.slots().is_empty());
+    assert_eq!(say(&mut world, "hypervisor@n1", (1, 2), false, vec![meta]), Ok(vec![system]));
+    assert!(world.db.slots().is_empty() && world.db.slots().bytes() == 0);
+}
+
+#[test]
+fn a_bad_publication_is_refused_whole() {
+    let mut world = World::new();
+    let big = Value::String("x".repeat(limits::SLOT_BYTES_MAX));
+    let bad = |kind, number, name, data| report(kind, uid(number), name, Facet::Meta, data);
+    let cases = [
+        (bad(Kind::Job, 3, None, Some(json!({}))), "needs a name"),
+        (bad(Kind::Job, 3, Some("a\nb"), Some(json!({}))), "control characters"),
+        (bad(Kind::Job, 3, Some(&"x".repeat(200)), Some(json!({}))), "name has 200 bytes"),
+        (bad(Kind::Job, 3, Some("j"), Some(json!([1]))), "data is no object"),
+        (bad(Kind::Job, 3, Some("j"), Some(json!({"x": big}))), "a slot holds 65536"),
+        (bad(Kind::Job, 1, Some("j"), Some(json!({}))), "belongs to a declared object"),
+        (bad(Kind::Job, 9, Some("j"), Some(json!({}))), "is a volume, not a job"),
+    ];
+    for (report, fragment) in cases {
+        let refusal = say(&mut world, "storage@n1", (1, 1), false, vec![volume(9, 1), report]).expect_err(fragment);
+        assert_eq!(refusal.code, Code::InvalidArgument);
+        assert!(refusal.message.starts_with("reports[1]: ") && refusal.message.contains(fragment), "{refusal}");
+        assert!(world.db.slots().is_empty());
+    }
+    let many = vec![volume(9, 1); limits::REPORTS_MAX + 1];
+    say(&mut world, "storage@n1", (1, 1), false, many).expect_err("too many at once");
+    say(&mut world, "storage@n1", (1, 1), false, vec![volume(9, 1)]).expect("nothing was counted");
+}
+
+#[test]
+fn memory_for_slots_is_bounded() {
+    let mut world = World::new();
+    let text = "x".repeat(60_000);
+    let full = |first: u128| -> Vec<_> {
+        let data = json!({"x": text});
+        (first..first + 1_000).map(|n| report(Kind::Job, uid(n), Some("j"), Facet::Meta, Some(data.clone()))).collect()
+    };
+    let mut sequence = 0;
+    let refusal = loop {
+        sequence += 1;
+        match say(&mut world, "gone-wild@n1", (1, sequence), false, full(u128::from(sequence) * 1_000)) {
+            Ok(_) => assert!(sequence < 100, "never refused"),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal.code, Code::ResourceExhausted);
+    assert!(world.db.slots().bytes() <= limits::SLOTS_BYTES_MAX);
+    say(&mut world, "gone-wild@n1", (2, 1), true, vec![]).expect("takes all of it back");
+    assert!(world.db.slots().is_empty() && world.db.slots().bytes() == 0);
+}
+
+#[test]
+fn of_two_objects_with_one_name_the_newer_is_found() {
+    let mut world = World::new();
+    let job = |number| report(Kind::Job, uid(number), Some("j"), Facet::Meta, Some(json!({})));
+    say(&mut world, "storage@n1", (1, 1), false, vec![job(6), job(5)]).expect("valid");
+    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(6));
+    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Job, uid(6), None, Facet::Meta, None)]).expect("valid");
+    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(5));
+}

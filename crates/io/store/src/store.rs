@@ -1,0 +1,180 @@
+//! The handle to the two threads.
+
+use std::{
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    error::StoreError,
+    reader::{self, Query},
+    recover::{follow, recover},
+    rows::{Anchor, Chain, Page, Recovered, Retention, Row, Snapshot, Verified},
+    schema,
+    writer::{Command, Done, Writer},
+};
+
+/// Commands waiting for a thread. Few callers exist (a sequencer, a keeper, readers of the log); more would only hide that
+/// the disk is slow.
+const QUEUE_MAX: usize = 16;
+
+/// How often a verification begins again because entries it was about to read were removed meanwhile.
+const VERIFY_ATTEMPTS_MAX: usize = 3;
+
+/// An open store. Dropping it waits until what was asked for is done and the database is closed.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    chain: Chain,
+    commands: Option<mpsc::Sender<Command>>,
+    queries: Option<mpsc::Sender<Query>>,
+    reader: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the store in this directory, creating what is missing, and verifies what it holds since its newest snapshot.
+    /// Blocks while it does.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] and [`StoreError::Foreign`] for a database that is not ours to touch, the data-loss variants
+    /// for one that cannot be believed, and those of the system.
+    pub fn open(directory: &Path, chain: Chain) -> Result<(Self, Recovered), StoreError> {
+        std::fs::create_dir_all(directory).map_err(StoreError::io("create the database's directory"))?;
+        let writer = schema::open_writer(directory)?;
+        let recovered = recover(&writer, chain)?;
+        let reader = schema::open_reader(directory)?;
+        let (commands, command_queue) = mpsc::channel(QUEUE_MAX);
+        let (queries, query_queue) = mpsc::channel(QUEUE_MAX);
+        let writer = Writer::new(writer, chain, recovered.last.index);
+        let starting = || StoreError::io("start a thread for the database");
+        let write = thread::Builder::new().name("cdb-write".into()).spawn(move || writer.run(command_queue));
+        let read = thread::Builder::new().name("cdb-read".into()).spawn(move || reader::run(&reader, query_queue));
+        let store = Self {
+            directory: directory.to_owned(),
+            chain,
+            commands: Some(commands),
+            queries: Some(queries),
+            reader: Some(read.map_err(starting())?),
+            writer: Some(write.map_err(starting())?),
+        };
+        Ok((store, recovered))
+    }
+
+    /// Stores entries that follow the last one. When this returns, they are on stable storage, or none of them is.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] changes nothing; after [`StoreError::Sqlite`] only a new start tells what is stored.
+    pub async fn append(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.command(|done| Command::Append { rows, done }).await
+    }
+
+    /// Notes why entries were refused. Not synchronised: whoever applies the log again finds the same reasons.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn refuse(&self, refusals: Vec<(u64, String)>) -> Result<(), StoreError> {
+        self.command(|done| Command::Refuse { refusals, done }).await
+    }
+
+    /// Stores a snapshot in the place of the one before.
+    ///
+    /// # Errors
+    /// Those of the system; the one before is then still there.
+    pub async fn snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.command(|done| Command::Snapshot { snapshot, done }).await
+    }
+
+    /// Removes entries that the snapshot covers and that are beyond retention at `now_ms`; answers how many.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn compact(&self, retention: Retention, now_ms: u64) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            match self.command(|done| Command::Compact { retention, now_ms, done }).await? {
+                0 => return Ok(removed),
+                step => removed += step,
+            }
+        }
+    }
+
+    /// Entries from one index up to and including another, as many as make a page.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] if `from` is no longer kept.
+    pub async fn read(&self, from: u64, to: u64) -> Result<Page, StoreError> {
+        let (done, answer) = oneshot::channel();
+        let queries = self.queries.as_ref().ok_or(StoreError::Closed)?;
+        queries.send(Query { from, to, done }).await.map_err(|_unsent| StoreError::Closed)?;
+        answer.await.map_err(|_ended| StoreError::Closed)?
+    }
+
+    /// Recomputes the chain over every entry kept.
+    ///
+    /// # Errors
+    /// Those of the system. A chain that does not verify is an answer.
+    pub async fn verify(&self) -> Result<Verified, StoreError> {
+        let mut attempts = 0;
+        loop {
+            match self.verify_once().await {
+                Err(StoreError::Compacted { .. }) if attempts < VERIFY_ATTEMPTS_MAX => attempts += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Bytes of the store's files.
+    pub fn bytes(&self) -> u64 {
+        let files = ["", "-wal", "-shm"].map(|suffix| self.directory.join(format!("{}{suffix}", schema::FILE)));
+        files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
+    }
+
+    async fn verify_once(&self) -> Result<Verified, StoreError> {
+        let base = self.base().await?;
+        let first = base.index + 1;
+        let mut last = base;
+        loop {
+            let page = self.read(last.index + 1, u64::MAX).await?;
+            if page.rows.is_empty() {
+                return Ok(Verified { first, last, broken_at: None });
+            }
+            for row in page.rows {
+                match follow(self.chain, last, &row) {
+                    Ok(next) => last = next,
+                    Err(_broken) => return Ok(Verified { first, last, broken_at: Some(last.index + 1) }),
+                }
+            }
+        }
+    }
+
+    async fn base(&self) -> Result<Anchor, StoreError> {
+        self.read(u64::MAX, u64::MAX).await.map(|page| page.base)
+    }
+
+    async fn command<T>(&self, command: impl FnOnce(Done<T>) -> Command) -> Result<T, StoreError> {
+        let (done, answer) = oneshot::channel();
+        let commands = self.commands.as_ref().ok_or(StoreError::Closed)?;
+        commands.send(command(done)).await.map_err(|_unsent| StoreError::Closed)?;
+        answer.await.map_err(|_ended| StoreError::Closed)?
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Without a sender a thread ends when its queue is empty. The writer's connection is closed last: only then does
+        // SQLite move the write-ahead log into the database file.
+        drop(self.queries.take());
+        join(self.reader.take());
+        drop(self.commands.take());
+        join(self.writer.take());
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the database panicked");
+    }
+}
