@@ -1,0 +1,5 @@
+//! Plans against a model of the kernel's links.
+
+mod model;
+mod property;
+mod scenario;
