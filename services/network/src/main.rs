@@ -1,1 +1,7 @@
-fn main() {}
+//! The networks of a node; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    acp_io_daemon::main::<acp_network::Network>()
+}

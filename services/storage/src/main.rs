@@ -1,1 +1,5 @@
-fn main() {}
+//! The storage daemon.
+
+fn main() -> std::process::ExitCode {
+    acp_io_daemon::main::<acp_storage::Storage>()
+}

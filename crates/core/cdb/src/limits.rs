@@ -20,8 +20,9 @@ pub const SLOTS_MAX: usize = 600_000;
 /// Bytes of one slot's value as JSON: more belongs into a log or a file.
 pub const SLOT_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of all slots' values as JSON, so that a reporter gone wild cannot take the node's memory.
-pub const SLOTS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of all slots' values as JSON, so that a reporter gone wild cannot take the node's memory: a meta and a stats slot of
+/// 300 bytes for each of 100,000 objects.
+pub const SLOTS_BYTES_MAX: usize = 64 << 20;
 
 /// Reporters known: a dozen services on each of a hundred nodes, with room.
 pub const REPORTERS_MAX: usize = 4_096;
@@ -65,7 +66,7 @@ pub const DEVICES_MAX: usize = 16;
 /// Granularity of a disk's size: a sector.
 pub const SECTOR: ByteSize = ByteSize(512);
 
-/// Largest disk: what ext4 and XFS take as one file, with every cluster size of qcow2 in use.
+/// Largest disk: half of what ext4 takes as one file, so that it also fits with the metadata of qcow2.
 pub const DISK_MAX: ByteSize = ByteSize::gib(8 << 10);
 
 /// Shortest prefix of a network: a /8 holds 16 million guests.

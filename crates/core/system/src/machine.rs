@@ -188,6 +188,11 @@ impl System {
         }
     }
 
+    /// Whether the answer of this step of this attempt is still awaited; what an older one brought is to be thrown away.
+    pub fn awaits(&self, step: Step, attempt: u32) -> bool {
+        attempt == self.attempt && self.inflight.contains(&step)
+    }
+
     /// Whether descriptors of volumes and taps are wanted; what comes in otherwise is to be closed.
     pub fn wants_descriptors(&self) -> bool {
         self.phase == Phase::Preparing

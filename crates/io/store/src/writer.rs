@@ -149,4 +149,22 @@ mod tests {
         let error = writer.append(&[row(3), row(5)]).expect_err("a gap");
         assert!(matches!(error, StoreError::OutOfOrder { expected: 4, found: 5 }), "{error:?}");
     }
+
+    #[test]
+    fn a_full_disk_changes_nothing_and_passes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let connection = schema::open_writer(directory.path()).expect("a new database");
+        let mut writer = Writer::new(connection, chain, 0);
+        let big = |index| Row { index, hash: [1; 32], time_ms: 1, bytes: vec![1; 100_000], refused: None };
+        let limit = |writer: &Writer, pages: i64| {
+            let set = writer.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0));
+            set.expect("set")
+        };
+        let _pages: i64 = limit(&writer, 20);
+        assert!(matches!(writer.append(&[big(1), big(2)]), Err(StoreError::Full)));
+        let _pages: i64 = limit(&writer, 100_000);
+        let stored: i64 = writer.connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("readable");
+        assert_eq!(stored, 0, "not even the first of the batch");
+        writer.append(&[big(1), big(2)]).expect("room again");
+    }
 }

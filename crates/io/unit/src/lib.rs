@@ -8,6 +8,7 @@
 //! that was opened while both matched; so no signal reaches a stranger that got a recycled id.
 
 pub mod capability;
+mod inherited;
 pub mod launch;
 pub mod procfs;
 pub mod record;
@@ -26,6 +27,8 @@ mod process;
 mod readiness;
 #[cfg(feature = "supervise")]
 mod spawn;
+
+pub use inherited::close_on_exec;
 
 #[cfg(feature = "supervise")]
 pub use account::{User, group, user};

@@ -1,0 +1,61 @@
+//! F3: memory of the daemons of an idle node, and of a vmm beside its QEMU.
+//!
+//! Memory is the proportional set size: pages that several processes map count once in all.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use acp_dev_testkit::{Node, process, record::Record, wait_for};
+use anyhow::{Context as _, Result};
+
+use crate::{
+    Setup,
+    figure::{Figure, Report, megabytes},
+    node,
+};
+
+/// The promise for the daemons of an idle node, in MB.
+const DAEMONS_LIMIT: f64 = 70.0;
+/// The promise for a vmm, in MB.
+const VMM_LIMIT: f64 = 8.0;
+/// How long the node may take to come to rest.
+const REST_LIMIT: Duration = Duration::from_secs(20);
+/// The node rests when as many looks in a row saw the same processes with the same memory, to a MiB.
+const RESTING_LOOKS: u32 = 25;
+
+/// Measures it.
+pub fn run(setup: &Setup) -> Result<Report> {
+    let node = node(&setup.bin)?;
+    node.run(&["pool", "create", "default"])?;
+    node.run(&["network", "create", "default", "--address", "10.77.0.1/24"])?;
+    let daemons = at_rest(&node)?;
+    node.run(&["image", "import", "demo", setup.image()?, "--wait"])?;
+    node.run(&["system", "create", "demo", "--image", "demo", "--network", "default", "--wait"])?;
+    node.run(&["system", "start", "demo", "--wait"])?;
+    let vmm = node.processes().into_iter().find(|process| process::name(process.pid) == "acp-vmm");
+    let vmm = process::pss_bytes(vmm.context("the running system has no vmm")?.pid)?;
+    let figures = vec![
+        Figure::at_most("daemons of an idle node, PSS", megabytes(daemons), DAEMONS_LIMIT, "MB"),
+        Figure::at_most("a vmm, PSS", megabytes(vmm), VMM_LIMIT, "MB"),
+    ];
+    Ok(Report { bench: "footprint", figures })
+}
+
+/// The memory of everything the node consists of, once it does not change any more.
+fn at_rest(node: &Node) -> Result<u64> {
+    let mut last = 0;
+    let mut equal = 0;
+    wait_for("the node to come to rest", REST_LIMIT, || {
+        let now = memory(node).map_err(|error| format!("{error:#}"))?;
+        equal = if now >> 20 == last >> 20 { equal + 1 } else { 0 };
+        last = now;
+        if equal >= RESTING_LOOKS { Ok(now) } else { Err(format!("{now} bytes")) }
+    })
+}
+
+fn memory(node: &Node) -> Result<u64> {
+    let guard = Record::load(node.layout())?.context("the node was never started")?.guard;
+    let mut pids: BTreeSet<i32> = node.processes().into_iter().map(|process| process.pid).collect();
+    pids.insert(guard.pid);
+    pids.extend(process::descendants(guard.pid));
+    Ok(pids.into_iter().filter_map(|pid| process::pss_bytes(pid).ok()).sum())
+}

@@ -1,0 +1,231 @@
+//! `test`: everything that has to hold, in one command, each suite against its time budget.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::{
+    check,
+    command::{cargo, command, exists, output, run, workspace},
+    image, needs_root, out, packages, up,
+};
+
+/// The release of the reference Varlink client that the tests call our sockets with.
+const VARLINK_PACKAGE: &str = "varlink==31.0.0";
+
+/// Options of `test`.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Without the end-to-end tests and the release build they need.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// What came of a suite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// A suite with the time it may take on two cores, from nothing built.
+struct Suite {
+    name: &'static str,
+    budget: Duration,
+    work: fn() -> Result<Counts>,
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+const QUICK: [Suite; 2] = [
+    Suite { name: "check", budget: minutes(4), work: checks },
+    Suite { name: "unit, property, integration", budget: minutes(5), work: unit },
+];
+
+const END_TO_END: [Suite; 2] = [
+    Suite { name: "release build and demo image", budget: minutes(7), work: artefacts },
+    Suite { name: "end to end", budget: minutes(6), work: end_to_end },
+];
+
+/// Runs every suite and prints the sum; fails if anything did.
+pub(crate) fn test(options: &Test) -> Result<()> {
+    needs_root("testing (namespaces, cgroups, users)")?;
+    let started = Instant::now();
+    out::step("Debian packages", |note| {
+        *note = packages::ensure(&[packages::NODE, packages::IMAGE].concat())?;
+        Ok(())
+    })?;
+    let suites = QUICK.iter().chain(if options.quick { &[] } else { END_TO_END.as_slice() });
+    let mut sum = Counts::default();
+    let mut report = Vec::new();
+    for suite in suites {
+        let (counts, line) = suite.run();
+        sum.passed += counts.passed;
+        sum.failed += counts.failed;
+        sum.skipped += counts.skipped;
+        report.push(line);
+    }
+    out::line("");
+    report.iter().for_each(out::line);
+    out::line(format_args!("the whole gate took {}", out::seconds(started.elapsed())));
+    let skipped = if sum.skipped == 0 { String::new() } else { format!(", {} skipped", sum.skipped) };
+    out::line(format_args!("{} passed, {} failed{skipped}", sum.passed, sum.failed));
+    if sum.failed == 0 { Ok(()) } else { bail!("the gate is closed") }
+}
+
+impl Suite {
+    fn run(&self) -> (Counts, String) {
+        out::line(format_args!("\n── {} (budget {})", self.name, out::seconds(self.budget)));
+        let started = Instant::now();
+        let counts = (self.work)().unwrap_or_else(|error| {
+            out::line(format_args!("{}: {error:#}", self.name));
+            Counts { failed: 1, ..Counts::default() }
+        });
+        let took = started.elapsed();
+        let over = if took > self.budget { "  OVER BUDGET" } else { "" };
+        let time = format!("{} of {}", out::seconds(took), out::seconds(self.budget));
+        let line = format!("{:<30} {:>5} passed {:>3} failed   {time}{over}", self.name, counts.passed, counts.failed);
+        out::line(&line);
+        (counts, line)
+    }
+}
+
+fn checks() -> Result<Counts> {
+    let failed = u64::try_from(check::failed().len())?;
+    Ok(Counts { failed, ..Counts::default() })
+}
+
+fn unit() -> Result<Counts> {
+    let everything_else = ["--workspace", "--locked", "--exclude", "acp-e2e"];
+    if exists("cargo-nextest") {
+        counted(cargo(&["nextest", "run", "--no-fail-fast"]).args(everything_else))
+    } else {
+        counted(cargo(&["test", "--no-fail-fast"]).args(everything_else))
+    }
+}
+
+fn artefacts() -> Result<Counts> {
+    up::build_services()?;
+    out::step("demo image", image::ensure)?;
+    Ok(Counts::default())
+}
+
+fn end_to_end() -> Result<Counts> {
+    let python = out::step("Python with varlink", |_note| varlink_python())?;
+    // Nothing may be skipped here: whatever a test needs, it has.
+    counted(
+        cargo(&["test", "--locked", "--package", "acp-e2e"]).env("ACP_E2E_PYTHON", python).env("ACP_E2E_STRICT", "1"),
+    )
+}
+
+/// A Python with the PyPI package `varlink`, in `target/venv`.
+fn varlink_python() -> Result<PathBuf> {
+    let venv = workspace().join("target/venv");
+    let python = venv.join("bin/python3");
+    let present = || output(Command::new(&python).args(["-c", "import varlink"])).is_ok();
+    if present() {
+        return Ok(python);
+    }
+    let make = || output(command("python3", &["-m", "venv", "--clear"]).arg(&venv));
+    if !exists("python3") || make().is_err() {
+        packages::ensure(&["python3", "python3-venv"])?;
+        make()?;
+    }
+    output(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        VARLINK_PACKAGE,
+    ]))
+    .context("cannot install the reference Varlink client from PyPI")?;
+    if present() { Ok(python) } else { bail!("the installed varlink cannot be imported") }
+}
+
+/// Runs a test runner with its output passed on, and reads its counts from it.
+fn counted(command: &mut Command) -> Result<Counts> {
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    let mut child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command holds the writing ends, too; as long as it does, the output has no end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut counts = Counts::default();
+    for line in BufReader::new(reader).lines() {
+        let line = line.context("the test runner's output is no text")?;
+        out::line(&line);
+        if let Some(found) = counts_in(&line) {
+            counts.passed += found.passed;
+            counts.failed += found.failed;
+            counts.skipped += found.skipped;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("the test runner ended with {status}");
+    }
+    Ok(counts)
+}
+
+/// The counts in a closing line of nextest, of cargo test or of our end-to-end tests.
+fn counts_in(line: &str) -> Option<Counts> {
+    let line = line.trim();
+    let closing =
+        line.starts_with("Summary [") || line.starts_with("test result: ") || line.starts_with("end to end: ");
+    closing.then(|| Counts {
+        passed: number_before(line, "passed"),
+        failed: number_before(line, "failed") + number_before(line, "timed out"),
+        skipped: number_before(line, "ignored")
+            + if line.starts_with("Summary") { 0 } else { number_before(line, "skipped") },
+    })
+}
+
+/// The number in front of a word, 0 if the word is not there.
+fn number_before(line: &str, word: &str) -> u64 {
+    let Some(at) = line.find(word) else { return 0 };
+    line[..at].split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// Runs the benches, each in a node of its own.
+pub(crate) fn bench(name: &str, json: bool) -> Result<()> {
+    needs_root("measuring a node (namespaces, cgroups, users)")?;
+    if json {
+        out::to_standard_error();
+    }
+    out::step("Debian packages", |note| {
+        *note = packages::ensure(&[packages::NODE, packages::IMAGE].concat())?;
+        Ok(())
+    })?;
+    up::build_services()?;
+    let image = out::step("demo image", image::ensure)?;
+    let mut command = cargo(&["run", "--quiet", "--release", "--package", "acp-dev-bench", "--", name]);
+    command.arg("--bin-dir").arg(workspace().join("target/release")).arg("--image").arg(image);
+    if json {
+        command.arg("--json");
+    }
+    run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_read() {
+        let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
+        let nextest = "     Summary [   1.2s] 34 tests run: 31 passed (1 slow), 2 failed, 1 timed out, 5 skipped";
+        assert_eq!(counts_in(nextest), counts(31, 3, 0));
+        let cargo = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(counts_in(cargo), counts(3, 1, 2));
+        assert_eq!(counts_in("end to end: 20 passed, 0 failed, 1 skipped"), counts(20, 0, 1));
+        assert_eq!(counts_in("test a::b ... ok, 3 passed"), None);
+    }
+}

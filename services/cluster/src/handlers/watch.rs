@@ -1,0 +1,90 @@
+//! Watches: the state, then changes, without gap.
+
+use std::sync::Arc;
+
+use acp_base::{Failure, Uid};
+use acp_core_cdb::{Cursor, CursorError, Event, WatchFilter};
+use acp_io_daemon::{Call, Sink, boot_now};
+use acp_wire_api::cluster::{Watch, WatchChange, WatchEvent, WatchReply};
+
+use super::{App, list::Batches};
+use crate::{
+    metrics,
+    service::{Beginning, Told},
+};
+
+pub(super) async fn watch(app: Arc<App>, call: Call<Watch>, sink: Sink<Watch>) -> Result<WatchReply, Failure> {
+    let _open = app.open_watch()?;
+    let request = call.request;
+    let cursor: Option<Cursor> = match &request.cursor {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|error: CursorError| Failure::invalid(error.to_string()))?),
+    };
+    let filter = Arc::new(WatchFilter { kinds: request.kinds, without_stats: request.without_stats });
+    let watcher = Watcher { app: Arc::clone(&app), filter, sink };
+    let mut position = watcher.start(cursor).await?;
+    loop {
+        position = match app.database.follow(position, Arc::clone(&watcher.filter)).await? {
+            Told::Lost => {
+                metrics::resync();
+                watcher.send_state(true).await?
+            }
+            Told::Events { events, position, cursor } => {
+                let now = boot_now();
+                let events = events.into_iter().map(|event| match event {
+                    Event::Put(view) => WatchEvent { change: WatchChange::Put, object: Some(view.to_object(now)) },
+                    Event::Delete(view) => WatchEvent { change: WatchChange::Delete, object: Some(view.to_object(now)) },
+                });
+                watcher.send(events.collect(), cursor).await?;
+                position
+            }
+        };
+    }
+}
+
+struct Watcher {
+    app: Arc<App>,
+    filter: Arc<WatchFilter>,
+    sink: Sink<Watch>,
+}
+
+impl Watcher {
+    /// Goes on from the cursor if that is possible, else sends the state; answers the position to follow from.
+    async fn start(&self, cursor: Option<Cursor>) -> Result<u64, Failure> {
+        let Some(cursor) = cursor else { return self.send_state(false).await };
+        match self.app.database.resume(cursor).await? {
+            None => self.send_state(true).await,
+            Some(position) => {
+                self.send(vec![bare(WatchChange::Synced)], cursor).await?;
+                Ok(position)
+            }
+        }
+    }
+
+    /// Sends every object, then that these were all.
+    async fn send_state(&self, is_resync: bool) -> Result<u64, Failure> {
+        let Beginning { views, position, cursor } = self.app.database.begin(&self.filter).await?;
+        // Half a state is nothing to go on from: whoever comes back with this cursor gets the state again.
+        let incomplete = Cursor { boot: Uid::from_u128(0), ..cursor };
+        let mut batches = Batches::new(views);
+        let mut events: Vec<WatchEvent> = is_resync.then(|| bare(WatchChange::Resync)).into_iter().collect();
+        loop {
+            let objects = batches.next_batch();
+            events.extend(objects.into_iter().map(|object| WatchEvent { change: WatchChange::Put, object: Some(object) }));
+            if batches.is_empty() {
+                events.push(bare(WatchChange::Synced));
+                self.send(events, cursor).await?;
+                return Ok(position);
+            }
+            self.send(std::mem::take(&mut events), incomplete).await?;
+        }
+    }
+
+    async fn send(&self, events: Vec<WatchEvent>, cursor: Cursor) -> Result<(), Failure> {
+        self.sink.send(WatchReply { events, cursor: cursor.to_string() }).await
+    }
+}
+
+const fn bare(change: WatchChange) -> WatchEvent {
+    WatchEvent { change, object: None }
+}

@@ -1,0 +1,149 @@
+//! Networks come and go: the order of declaration and building.
+//!
+//! A declaration stands only when its network came up: if it cannot, it is taken back. The other way round, the
+//! declaration goes first, because the log decides whether a network is in use; then its links go.
+
+use std::time::Duration;
+
+use acp_base::{Blame, Change, Code, Failure, Name, Uid};
+use acp_core_netplan::{Cidr, Observed, bridge_link};
+use acp_io_client::Client;
+use acp_io_netlink::Netlink;
+use acp_wire_api::{cluster, network::CreateNetworkRequest};
+use acp_wire_model::{
+    Kind,
+    network::{NetworkSpec, NetworkState},
+};
+use tokio::time::Instant;
+
+use crate::{
+    error::chain,
+    observe,
+    snapshot::{Snapshot, Snapshots, before_answer, first, wait},
+};
+
+/// How long a network may take to come up before its declaration is taken back: a bridge takes milliseconds, a DHCP unit
+/// tenths of a second, on a busy machine ten times that.
+const BRING_UP_MAX: Duration = Duration::from_secs(15);
+
+/// How long the cluster service may take to take a declaration back; not bounded by the caller's deadline, because a
+/// half-made network must not stay.
+const UNDO_MAX: Duration = Duration::from_secs(10);
+
+/// Declares networks and takes them back.
+#[derive(Clone, Debug)]
+pub(crate) struct Declarations {
+    pub(crate) client: Client,
+    pub(crate) netlink: Netlink,
+    pub(crate) snapshots: Snapshots,
+}
+
+impl Declarations {
+    /// Declares a network and waits until it is up.
+    pub(crate) async fn create(mut self, request: CreateNetworkRequest, deadline: Instant) -> Result<(), Failure> {
+        let name = request.name;
+        let address: Cidr = request.address.parse().map_err(|error| Failure::invalid(format!("address: {error}")))?;
+        first(&mut self.snapshots, before_answer(deadline)).await?;
+        refuse_overlap(&self.links().await?, &address)?;
+        let spec = NetworkSpec {
+            address: address.to_string(),
+            dhcp: request.dhcp.unwrap_or(true),
+            nat: request.nat.unwrap_or(true),
+        };
+        let spec =
+            serde_json::to_value(spec).map_err(|error| Failure::internal(format!("cannot write the spec: {error}")))?;
+        let create = cluster::CreateRequest { kind: Kind::Network, name: name.clone(), uid: None, spec };
+        let uid = self.client.service("cluster").call::<cluster::Create>(create).await?.uid;
+        match self.come_up(uid, deadline).await {
+            Ok(()) => {
+                tracing::info!(%name, %uid, %address, "network created");
+                Ok(())
+            }
+            Err(reason) => Err(self.take_back(&name, uid, &reason).await),
+        }
+    }
+
+    /// Ends a network and waits until nothing is left of it.
+    pub(crate) async fn delete(mut self, name: Name, deadline: Instant) -> Result<(), Failure> {
+        let get = cluster::GetRequest { kind: Kind::Network, name: Some(name.to_string()), uid: None, min_index: None };
+        let uid = self.client.service("cluster").call::<cluster::Get>(get).await?.object.uid;
+        first(&mut self.snapshots, before_answer(deadline)).await?;
+        refuse_foreign_port(&self.links().await?, &name, uid)?;
+        let delete = cluster::DeleteRequest { kind: Kind::Network, uid };
+        self.client.service("cluster").call::<cluster::Delete>(delete).await?;
+        tracing::info!(%name, %uid, "network deleted");
+        let gone = |snapshot: &Snapshot| snapshot.is_gone(uid).then_some(());
+        wait(&mut self.snapshots, before_answer(deadline), gone).await.map_err(|_last| {
+            let message = format!(
+                "network {name} is no longer declared, but bridge {} or its DHCP unit is still there; they go as soon as \
+                 nothing is attached and the framework answers",
+                bridge_link(uid)
+            );
+            Failure::new(Code::DeadlineExceeded, message).changed(Change::Partial)
+        })
+    }
+
+    /// The links as they are now, not as they were when the owner last looked.
+    async fn links(&self) -> Result<Observed, Failure> {
+        let observed = observe::links(&self.netlink).await;
+        observed.map_err(|error| Failure::unavailable(format!("cannot list this node's links: {}", chain(&error))))
+    }
+
+    async fn come_up(&mut self, uid: Uid, deadline: Instant) -> Result<(), String> {
+        let deadline = before_answer(deadline).min(Instant::now() + BRING_UP_MAX);
+        let decided = |snapshot: &Snapshot| {
+            let status = snapshot.networks.get(&uid)?;
+            match status.state {
+                NetworkState::Up => Some(Ok(())),
+                NetworkState::Degraded if status.is_final => Some(Err(status.reason.clone())),
+                NetworkState::Degraded => None,
+            }
+        };
+        wait(&mut self.snapshots, deadline, decided).await.unwrap_or_else(|last| {
+            let status = last.as_ref().and_then(|snapshot| snapshot.networks.get(&uid));
+            Err(status
+                .map_or_else(|| "the declaration did not reach this node".to_owned(), |status| status.reason.clone()))
+        })
+    }
+
+    async fn take_back(&self, name: &Name, uid: Uid, reason: &str) -> Failure {
+        let delete = cluster::DeleteRequest { kind: Kind::Network, uid };
+        let undone = self.client.service("cluster").deadline(UNDO_MAX).call::<cluster::Delete>(delete).await;
+        tracing::warn!(%name, %uid, reason, undone = undone.is_ok(), "network could not be brought up");
+        match undone {
+            Ok(_index) => {
+                Failure::precondition(format!("network {name} was not created: {reason}")).blame(Blame::Operator)
+            }
+            Err(failure) => Failure::precondition(format!(
+                "network {name} could not be brought up ({reason}) and its declaration stays, because it could not be taken \
+                 back ({failure}): delete the network"
+            ))
+            .blame(Blame::Operator)
+            .changed(Change::Partial),
+        }
+    }
+}
+
+fn refuse_overlap(observed: &Observed, address: &Cidr) -> Result<(), Failure> {
+    match observed.overlapping(address) {
+        None => Ok(()),
+        Some((link, found)) => Err(Failure::precondition(format!(
+            "address: {address} overlaps {found} of this node's link {}; take another subnet",
+            link.name
+        ))),
+    }
+}
+
+/// A port that ACP did not attach would keep the bridge alive.
+fn refuse_foreign_port(observed: &Observed, name: &Name, uid: Uid) -> Result<(), Failure> {
+    let link = bridge_link(uid);
+    let Some(bridge) = observed.link(&link).filter(|link| link.is_bridge_of(uid)) else { return Ok(()) };
+    match observed.ports(bridge.index).find(|port| port.tap_of().is_none()) {
+        None => Ok(()),
+        Some(port) => Err(Failure::precondition(format!(
+            "network {name} cannot go: link {port} is attached to its bridge {link}, and ACP did not attach it; detach it \
+             with: ip link set {port} nomaster",
+            port = port.name
+        ))),
+    }
+}

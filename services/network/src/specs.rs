@@ -1,0 +1,158 @@
+//! The declared networks and systems, as the cluster service tells them.
+
+use std::collections::BTreeMap;
+
+use acp_base::{Name, Uid};
+use acp_core_netplan::{Desired, NetworkInput, SystemInput};
+use acp_io_client::ObjectEvent;
+use acp_wire_model::{Kind, Object, network::NetworkSpec, system::SystemSpec};
+
+/// The specs last told completely. While they are told anew, the old ones hold: a node does not take down what stands
+/// because the cluster service restarts.
+#[derive(Debug, Default)]
+pub(crate) struct Specs {
+    current: Option<Told>,
+    /// What was told since the last resync, until all of it is.
+    incoming: Option<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    networks: BTreeMap<Uid, NetworkInput>,
+    systems: BTreeMap<Uid, SystemInput>,
+}
+
+impl Specs {
+    pub(crate) fn new() -> Self {
+        Self { current: None, incoming: Some(Told::default()) }
+    }
+
+    /// Takes in an event; answers whether what holds has changed.
+    pub(crate) fn apply(&mut self, event: ObjectEvent) -> bool {
+        match event {
+            ObjectEvent::Resync => self.incoming = Some(Told::default()),
+            ObjectEvent::Synced => {
+                if let Some(told) = self.incoming.take() {
+                    self.current = Some(told);
+                }
+            }
+            ObjectEvent::Put(object) => self.told().put(&object),
+            ObjectEvent::Delete(object) => self.told().remove(object.uid),
+        }
+        self.incoming.is_none()
+    }
+
+    /// What the specs ask of `node`; absent until they were told completely once.
+    pub(crate) fn desired(&self, node: &Name) -> Option<Desired> {
+        let told = self.current.as_ref()?;
+        Some(Desired::from_specs(node, told.networks.values(), told.systems.values()))
+    }
+
+    /// A system by identity.
+    pub(crate) fn system(&self, uid: Uid) -> Option<&SystemInput> {
+        self.current.as_ref()?.systems.get(&uid)
+    }
+
+    /// A network by name.
+    pub(crate) fn network(&self, name: &Name) -> Option<&NetworkInput> {
+        self.current.as_ref()?.networks.values().find(|network| network.name == *name)
+    }
+
+    fn told(&mut self) -> &mut Told {
+        match &mut self.incoming {
+            Some(told) => told,
+            None => self.current.get_or_insert_default(),
+        }
+    }
+}
+
+impl Told {
+    fn put(&mut self, object: &Object) {
+        let read = match object.kind {
+            Kind::Network => network(object).map(|network| drop(self.networks.insert(object.uid, network))),
+            Kind::System => system(object).map(|system| drop(self.systems.insert(object.uid, system))),
+            Kind::Node | Kind::Pool | Kind::Image | Kind::Volume | Kind::Service | Kind::Job => Ok(()),
+        };
+        if let Err(reason) = read {
+            // The spec that was readable before goes on holding.
+            tracing::error!(kind = %object.kind, name = %object.name, %reason, "a spec cannot be read");
+        }
+    }
+
+    fn remove(&mut self, uid: Uid) {
+        self.networks.remove(&uid);
+        self.systems.remove(&uid);
+    }
+}
+
+fn network(object: &Object) -> Result<NetworkInput, String> {
+    let spec: NetworkSpec = object.spec_as().map_err(|error| error.to_string())?;
+    Ok(NetworkInput { uid: object.uid, name: name(object)?, spec })
+}
+
+/// A system from its object.
+pub(crate) fn system(object: &Object) -> Result<SystemInput, String> {
+    let spec: SystemSpec = object.spec_as().map_err(|error| error.to_string())?;
+    Ok(SystemInput { uid: object.uid, name: name(object)?, spec })
+}
+
+fn name(object: &Object) -> Result<Name, String> {
+    object.name.parse().map_err(|error| format!("its name: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(kind: Kind, uid: u128, name: &str, spec: serde_json::Value) -> Object {
+        Object { kind, name: name.to_owned(), uid: Uid::from_u128(uid), version: 1, spec, slots: Vec::new() }
+    }
+
+    fn lan() -> Object {
+        object(Kind::Network, 1, "lan", serde_json::json!({ "address": "10.77.0.1/24" }))
+    }
+
+    fn networks(specs: &Specs) -> Option<usize> {
+        specs.desired(&"here".parse().expect("a good name")).map(|desired| desired.networks.len())
+    }
+
+    #[test]
+    fn nothing_is_asked_before_everything_was_told() {
+        let mut specs = Specs::new();
+        assert!(!specs.apply(ObjectEvent::Put(lan())));
+        assert_eq!(networks(&specs), None);
+        assert!(specs.apply(ObjectEvent::Synced));
+        assert_eq!(networks(&specs), Some(1));
+        assert!(specs.network(&"lan".parse().expect("a good name")).is_some());
+    }
+
+    #[test]
+    fn what_stands_holds_until_it_is_told_anew() {
+        let mut specs = Specs::new();
+        specs.apply(ObjectEvent::Put(lan()));
+        specs.apply(ObjectEvent::Synced);
+        assert!(!specs.apply(ObjectEvent::Resync));
+        assert_eq!(networks(&specs), Some(1));
+        assert!(specs.apply(ObjectEvent::Synced));
+        assert_eq!(networks(&specs), Some(0));
+    }
+
+    #[test]
+    fn later_changes_count_at_once() {
+        let mut specs = Specs::new();
+        specs.apply(ObjectEvent::Synced);
+        assert!(specs.apply(ObjectEvent::Put(lan())));
+        assert_eq!(networks(&specs), Some(1));
+        assert!(specs.apply(ObjectEvent::Delete(lan())));
+        assert_eq!(networks(&specs), Some(0));
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_changes_nothing() {
+        let mut specs = Specs::new();
+        specs.apply(ObjectEvent::Put(lan()));
+        specs.apply(ObjectEvent::Synced);
+        specs.apply(ObjectEvent::Put(object(Kind::Network, 1, "lan", serde_json::json!({ "address": 7 }))));
+        assert_eq!(networks(&specs), Some(1));
+    }
+}

@@ -1,0 +1,100 @@
+//! dnsmasq, without root, really serves guests.
+
+use std::process::{Child, Command};
+
+use acp_core_netplan::bridge_link;
+use acp_wire_model::Kind;
+
+use crate::{
+    harness::{Node, ip, on_node, wait_for},
+    taps::declare,
+};
+
+const MAC: &str = "52:54:00:00:00:09";
+/// Writes what udhcpc was given to the file named by the environment.
+const SCRIPT: &str =
+    "#!/bin/sh\n[ \"$1\" = bound ] && echo \"$ip/$mask $router $dns $hostname\" > \"$LEASE\"\nexit 0\n";
+
+/// A machine on the network: a namespace of its own with a link whose other end is a port of the bridge.
+struct Guest {
+    keeper: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        drop(self.keeper.kill());
+        drop(self.keeper.wait());
+    }
+}
+
+impl Guest {
+    async fn attached_to(bridge: &str) -> Self {
+        let keeper = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().expect("util-linux is installed");
+        let guest = Self { keeper, directory: tempfile::tempdir().expect("a directory") };
+        let ours = std::fs::read_link("/proc/thread-self/ns/net").expect("our namespace");
+        let theirs = || async { std::fs::read_link(guest.namespace()).ok() };
+        wait_for(theirs, |theirs| theirs.as_ref().is_some_and(|theirs| *theirs != ours)).await;
+        let pid = guest.keeper.id().to_string();
+        ip(&["link", "add", "port", "type", "veth", "peer", "name", "eth0", "address", MAC]);
+        ip(&["link", "set", "port", "master", bridge, "up"]);
+        ip(&["link", "set", "eth0", "netns", &pid]);
+        guest.run(&["ip", "link", "set", "eth0", "up"]);
+        std::fs::write(guest.path("script"), SCRIPT).expect("our own directory");
+        guest.run(&["chmod", "+x", &guest.path("script")]);
+        guest
+    }
+
+    fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.keeper.id())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace())).args(arguments).env("LEASE", self.path("lease"));
+        command.status().expect("util-linux is installed").success()
+    }
+
+    /// Asks for an address and answers what it was given: address with prefix length, router, name server, host name.
+    fn lease(&self) -> Option<String> {
+        let script = self.path("script");
+        let asked =
+            self.run(&["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "3", "-T", "1", "-s", &script]);
+        asked.then(|| std::fs::read_to_string(self.path("lease")).expect("the script wrote it").trim_end().to_owned())
+    }
+}
+
+async fn served(node: &Node) -> Guest {
+    node.framework.run_programs();
+    node.create("lan", "10.77.0.1/24").await.expect("it comes up");
+    Guest::attached_to(&bridge_link(node.uid("lan"))).await
+}
+
+#[test]
+fn a_guest_gets_what_its_spec_says() {
+    on_node(|node| async move {
+        let guest = served(&node).await;
+        declare(&node, "test", false);
+        let lease = wait_for(|| async { guest.lease() }, Option::is_some).await;
+        assert_eq!(lease.as_deref(), Some("10.77.0.9/24 10.77.0.1 9.9.9.9 demo"));
+    });
+}
+
+#[test]
+fn a_guest_that_is_no_longer_declared_gets_nothing() {
+    on_node(|node| async move {
+        let guest = served(&node).await;
+        declare(&node, "test", false);
+        wait_for(|| async { guest.lease() }, Option::is_some).await;
+        node.framework.age_units();
+        node.cluster.remove(node.cluster.find(Kind::System, "demo").expect("it is declared").uid);
+        let uid = node.uid("lan");
+        let signals = || async { node.framework.unit(uid).expect("it runs").signals };
+        wait_for(signals, |signals| *signals == ["HUP"]).await;
+        wait_for(|| async { guest.lease() }, Option::is_none).await;
+    });
+}

@@ -1,0 +1,67 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod config;
+mod handlers;
+mod identity;
+mod images;
+mod jobs;
+mod keeper;
+mod metrics;
+mod persist;
+mod pools;
+mod service;
+mod slots;
+mod view;
+mod volumes;
+pub mod worker;
+
+use acp_io_client::Reporter;
+use acp_io_daemon::{Context, Daemon, Fatal, Router};
+use acp_io_jobs::Jobs;
+use acp_wire_api::Interface;
+use tokio::sync::watch;
+
+pub use config::Config;
+pub use identity::volume_uid;
+
+use api::Api;
+use persist::Records;
+use view::View;
+
+/// The storage daemon on the chassis.
+#[derive(Clone, Copy, Debug)]
+pub struct Storage;
+
+impl Daemon for Storage {
+    const NOUN: &'static str = "storage";
+    const INTERFACES: fn() -> Vec<Interface> =
+        || vec![acp_wire_api::storage::interface(), acp_wire_api::jobs::interface()];
+    type Config = Config;
+
+    async fn run(config: Config, context: Context) -> Result<(), Fatal> {
+        start(config, &context)?;
+        context.ready();
+        context.drain.cancelled().await;
+        Ok(())
+    }
+}
+
+/// Starts the daemon's tasks and its answers. Returns at once; all of it ends with the context's drain.
+pub fn start(config: Config, context: &Context) -> Result<(), Fatal> {
+    let state = &context.paths.state;
+    let records = Records::open(state).map_err(|error| Fatal::config(format!("{}: {error}", state.display())))?;
+    let reporter = Reporter::new(context.client.clone(), context.incarnation);
+    context.tasks.spawn("reporter", reporter.clone().run(context.drain.clone()));
+    let (jobs, interrupted) = Jobs::open(&state.join("jobs"), Storage::NOUN, reporter.clone())
+        .map_err(|failure| Fatal::config(failure.to_string()))?;
+    let (view, seen) = watch::channel(View::default());
+    let api = Api::new(config.clone(), context.clone(), jobs.clone(), records.clone(), seen);
+    let service = service::Service::new(config, context.clone(), reporter, records, view);
+    context.tasks.spawn("service", service.run());
+    context.tasks.spawn("resume", jobs::resume(api.clone(), interrupted));
+    let mut router = Router::new();
+    acp_io_jobs::routes(&mut router, jobs);
+    handlers::routes(&mut router, &api);
+    context.serve(router).map(drop)
+}

@@ -1,0 +1,64 @@
+#![doc = include_str!("../README.md")]
+//!
+//! The machine's state, as [`service`] reports it:
+//! ```text
+//! connecting ──greeting──▶ prelaunch ⇄ running ⇄ paused ──SHUTDOWN──▶ shutdown ──▶ gone
+//!     ▲                        └──────────┴─────────┴── connection lost ────────────▲
+//!     └── bad connection, for a while ──┘                                           │
+//! gone ──greeting──▶ (any of the above: QEMU was there after all)
+//! ```
+
+pub mod config;
+pub mod console;
+mod error;
+mod handlers;
+mod machine;
+mod metrics;
+pub mod service;
+
+use acp_io_daemon::{Context, Daemon, Fatal};
+use acp_wire_api::Interface;
+
+use crate::{config::Config, console::Console, service::Monitor};
+
+/// The machine monitor of one system.
+#[derive(Clone, Copy, Debug)]
+pub struct Vmm;
+
+impl Daemon for Vmm {
+    const NOUN: &'static str = "vmm";
+    const INTERFACES: fn() -> Vec<Interface> = || vec![acp_wire_api::vmm::interface()];
+    type Config = Config;
+
+    async fn run(config: Config, context: Context) -> Result<(), Fatal> {
+        config.check().map_err(Fatal::config)?;
+        let Some(instance) = context.instance.clone() else {
+            return Err(Fatal::config("a vmm belongs to one system: ACP_INSTANCE must be set to its uid"));
+        };
+        let sockets = context.paths.run.join(Self::NOUN).join(instance);
+        let console = Console::open(&context.paths.state, &config).map_err(|error| {
+            Fatal::temporary(format!("the console's log in {} cannot be read: {error}", context.paths.state.display()))
+        })?;
+        let (monitor, machine) = Monitor::new(sockets.join("qmp.sock"), config.qmp_timeout(), context.health.clone());
+        let feed = console.feed(sockets.join("console.sock"), context.health.clone());
+        context.tasks.spawn("qmp", until_drained(&context, monitor.run()));
+        context.tasks.spawn("console", until_drained(&context, feed.run()));
+        context.serve(handlers::router(&machine, &console))?;
+        context.ready();
+        context.drain.cancelled().await;
+        Ok(())
+    }
+}
+
+fn until_drained<F>(context: &Context, work: F) -> impl Future<Output = ()> + Send + use<F>
+where
+    F: Future<Output = ()> + Send,
+{
+    let drain = context.drain.clone();
+    async move {
+        tokio::select! {
+            () = work => {}
+            () = drain.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The whole daemon inside a test: with a scripted QEMU, and with a real one.
+
+mod fake;
+mod real;
+mod vmm;

@@ -1,0 +1,37 @@
+//! Every case, in the order in which they run: those that end daemons or the node come last.
+
+use crate::{
+    bad_input, cli, console, crash, exits, harness::Case, images, life_cycle, limits, privileges, python, quick_start,
+    volumes,
+};
+
+/// All cases.
+pub(crate) fn all() -> Vec<Case> {
+    let case = |name, run| Case { name, run };
+    vec![
+        case("life_cycle::create_start_reset_shut_down_delete", life_cycle::whole_life),
+        case("life_cycle::stop_pulls_the_plug_and_says_so", life_cycle::stop),
+        case("cli::lists_are_arrays_of_name_spec_status_age", cli::lists),
+        case("cli::exit_codes_and_sentences", cli::exit_codes),
+        case("cli::destroying_asks", cli::destroying_asks),
+        case("console::a_terminal_with_several_readers", console::terminal),
+        case("images::what_is_no_image_is_refused", images::garbage),
+        case("images::a_backing_file_outside_is_refused", images::backing_outside),
+        case("volumes::create_clone_expand_delete", volumes::whole_life),
+        case("bad_input::every_method_refuses_unknown_keys", bad_input::unknown_keys),
+        case("bad_input::wrong_types_and_unknown_methods", bad_input::wrong_types),
+        case("bad_input::oversized_and_cut_off_messages", bad_input::oversized_and_cut_off),
+        case("bad_input::names_and_sizes", bad_input::names_and_sizes),
+        case("limits::a_start_that_lacks_memory", limits::lack_of_memory),
+        case("python::the_reference_client_introspects_and_calls", python::reference_client),
+        case("privileges::each_process_has_its_user_and_nothing_more", privileges::processes),
+        case("privileges::sockets_are_for_the_group", privileges::sockets),
+        case("privileges::others_may_not_call", privileges::others),
+        case("exits::the_guest_powers_off", exits::guest_poweroff),
+        case("exits::qemu_is_killed", exits::killed),
+        case("exits::the_memory_limit_is_reached", exits::out_of_memory),
+        case("crash::daemons_die_one_by_one_and_the_guest_runs_on", crash::one_by_one),
+        case("crash::everything_dies_at_once_and_nothing_is_lost", crash::all_at_once),
+        case("quick_start::up_twice_and_down", quick_start::up_and_down),
+    ]
+}

@@ -1,0 +1,26 @@
+//! The node as an operator meets it: real daemons, real QEMU, a real guest.
+//!
+//! Every case is a function that gets the shared node, changes only what it made itself, and says in its name what holds.
+//! They run one after the other; `main` speaks as much of libtest's command line as cargo and nextest use.
+
+mod bad_input;
+mod cases;
+mod cli;
+mod console;
+mod crash;
+mod exits;
+mod harness;
+mod images;
+mod life_cycle;
+mod limits;
+mod privileges;
+mod python;
+mod quick_start;
+mod volumes;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::run(&cases::all())
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask up`, twice, and `down`, as the README shows them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use acp_dev_testkit::process;
+use anyhow::{Context as _, Result, ensure};
+
+use crate::world::World;
+
+fn xtask(arguments: &[&str], dir: &Path) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "xtask", "--"]).args(arguments).arg("--dir").arg(dir);
+    let out = command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).output()?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    ensure!(
+        out.status.success(),
+        "xtask {} failed: {said}{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(said)
+}
+
+/// Everything on the host that a node might leave, looked at without knowing anything about the node.
+fn host() -> Result<BTreeSet<String>> {
+    let mut seen = BTreeSet::new();
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    seen.extend(mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| format!("mount {point}")));
+    for mount in mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4)) {
+        let folders = fs::read_dir(mount)?.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+        seen.extend(folders.map(|folder| format!("cgroup {}", folder.path().display())));
+    }
+    let links = fs::read_dir("/sys/class/net")?.filter_map(Result::ok);
+    seen.extend(links.map(|link| format!("link {}", link.file_name().display())));
+    let tables = Command::new("nft").args(["list", "tables"]).output().context("cannot run nft")?;
+    seen.extend(String::from_utf8_lossy(&tables.stdout).lines().map(|table| format!("nft {table}")));
+    let names = process::all().into_iter().map(|pid| (pid, process::name(pid)));
+    let ours = names.filter(|(pid, name)| is_of_a_node(name) && process::Identity::of(*pid).is_some());
+    seen.extend(ours.map(|(pid, name)| format!("process {pid} {name}")));
+    Ok(seen)
+}
+
+fn is_of_a_node(name: &str) -> bool {
+    ["acp-", "qemu-system", "dnsmasq"].iter().any(|start| name.starts_with(start))
+}
+
+/// Taken down when dropped, so that a failure leaves nothing for the next run.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.0.join("node.json").exists() {
+            drop(xtask(&["down"], &self.0));
+        }
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+pub(crate) fn up_and_down(_world: &World) -> Result<()> {
+    // A directory that is closed to everybody else, as `mktemp -d` makes them.
+    let dir = Directory(PathBuf::from(format!("/tmp/acp-up-{}", std::process::id())));
+    fs::create_dir_all(&dir.0)?;
+    fs::set_permissions(&dir.0, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let node = dir.0.join("acp");
+    let before = host()?;
+
+    let first = xtask(&["up"], &node)?;
+    ensure!(first.contains("Welcome to ACP: demo is up at 10.77.0."), "no greeting: {first}");
+    ensure!(first.contains("<h1>demo</h1>"), "no page: {first}");
+    ensure!(
+        first.contains("system console demo") && first.contains("ACP_RUN_DIR="),
+        "no commands to go on with: {first}"
+    );
+    ensure!(node.join("run/cluster.sock").exists(), "no socket where it was promised");
+    let processes = |seen: &BTreeSet<String>| -> BTreeSet<String> {
+        seen.iter().filter(|line| line.starts_with("process")).cloned().collect()
+    };
+    let running = processes(&host()?);
+    let second = xtask(&["up"], &node)?;
+    ensure!(second.contains("<h1>demo</h1>"), "the second time there is no page: {second}");
+    ensure!(processes(&host()?) == running, "the second time processes changed");
+
+    let down = xtask(&["down"], &node)?;
+    ensure!(down.contains("in order"), "it had to be forced: {down}");
+    let after = host()?;
+    let left: Vec<_> = after.difference(&before).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}

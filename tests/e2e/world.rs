@@ -1,0 +1,178 @@
+//! The shared node and what cases ask of it.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use acp_dev_testkit::{Node, http, node::Said, varlink, wait_for};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+/// How long a guest may take to boot beside other load.
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(90);
+/// How long anything else may take beside other load.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// How many lines of each log are shown when a case fails.
+const EVIDENCE_LINES: usize = 12;
+
+/// The node, with pool and network `default` and the image `demo`.
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) bin: PathBuf,
+    pub(crate) image: PathBuf,
+}
+
+/// A system as it is shown.
+pub(crate) struct Shown {
+    pub(crate) uid: String,
+    pub(crate) spec: Value,
+    pub(crate) status: Value,
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn setting(name: &str, default: &str) -> PathBuf {
+    std::env::var_os(name).map_or_else(|| workspace().join(default), PathBuf::from)
+}
+
+impl World {
+    /// Why no case can run here, if so.
+    pub(crate) fn lacks() -> Option<String> {
+        if !rustix::process::geteuid().is_root() {
+            return Some("they need root (namespaces, cgroups, users)".to_owned());
+        }
+        let needed = [setting("ACP_E2E_BIN", "target/release").join("acp-framework"), Self::image_path()];
+        let missing = needed.iter().find(|path| !path.exists())?;
+        Some(format!("{} is missing; `cargo xtask test` builds it", missing.display()))
+    }
+
+    fn image_path() -> PathBuf {
+        setting("ACP_E2E_IMAGE", "target/acp-image/demo.qcow2")
+    }
+
+    pub(crate) fn start() -> Result<Self> {
+        let bin = fs::canonicalize(setting("ACP_E2E_BIN", "target/release"))?;
+        let image = fs::canonicalize(Self::image_path())?;
+        let node = Node::start(&bin)?;
+        let world = Self { node, bin, image };
+        world.node.run(&["pool", "create", "default"])?;
+        world.node.run(&["network", "create", "default", "--address", "10.77.0.1/24"])?;
+        world.node.run(&["image", "import", "demo", world.image_text()?, "--wait"])?;
+        Ok(world)
+    }
+
+    /// Takes the node down and verifies that nothing is left.
+    pub(crate) fn end(self) -> Result<()> {
+        self.node.shut_down()
+    }
+
+    pub(crate) fn image_text(&self) -> Result<&str> {
+        self.image.to_str().context("the image's path is no UTF-8")
+    }
+
+    /// A directory for a case's own files.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.node.layout().dir().join("scratch").join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// The command has to fail with this exit status; answers what it said.
+    pub(crate) fn refused(&self, arguments: &[&str], status: i32) -> Result<String> {
+        let said = self.node.acpctl(arguments)?;
+        let Said { status: found, stdout, stderr } = &said;
+        ensure!(*found == status, "acpctl {} ended with {found}, not {status}: {stdout}{stderr}", arguments.join(" "));
+        ensure!(stdout.is_empty(), "acpctl {} failed and yet printed {stdout:?}", arguments.join(" "));
+        Ok(said.stderr)
+    }
+
+    /// Calls a method of a daemon.
+    pub(crate) fn call(&self, noun: &str, method: &str, parameters: Value) -> Result<Value> {
+        varlink::call(&self.node.socket(noun), method, parameters)
+    }
+
+    pub(crate) fn create(&self, name: &str) -> Result<()> {
+        self.node.run(&["system", "create", name, "--image", "demo", "--network", "default", "--wait"]).map(drop)
+    }
+
+    pub(crate) fn start_system(&self, name: &str) -> Result<()> {
+        self.node.run(&["system", "start", name, "--wait"]).map(drop)
+    }
+
+    pub(crate) fn stop_system(&self, name: &str) -> Result<()> {
+        self.node.run(&["--yes", "system", "stop", name, "--wait"]).map(drop)
+    }
+
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        self.node.run(&["--yes", "system", "delete", name, "--wait"]).map(drop)
+    }
+
+    pub(crate) fn show(&self, name: &str) -> Result<Shown> {
+        let reply = self.call("cluster", "acp.cluster.Get", json!({ "kind": "system", "name": name }))?;
+        let object = &reply["object"];
+        let slots = object["slots"].as_array().context("an object without slots")?;
+        let meta = slots.iter().find(|slot| slot["facet"] == "meta").map(|slot| slot["data"].clone());
+        Ok(Shown {
+            uid: object["uid"].as_str().context("an object without uid")?.to_owned(),
+            spec: object["spec"].clone(),
+            status: meta.unwrap_or_default(),
+        })
+    }
+
+    pub(crate) fn wait_state(&self, name: &str, state: &str, limit: Duration) -> Result<Value> {
+        wait_for(&format!("system {name} to be {state}"), limit, || {
+            let status = self.show(name).map_err(|error| format!("{error:#}"))?.status;
+            if status["state"] == state { Ok(status) } else { Err(status.to_string()) }
+        })
+    }
+
+    /// Everything on the system's console since it was started.
+    pub(crate) fn console(&self, name: &str) -> Result<String> {
+        self.node.run(&["system", "log", name])
+    }
+
+    /// Waits until the guest has greeted `times` times; answers the address in its last greeting.
+    pub(crate) fn wait_greeting(&self, name: &str, times: usize) -> Result<IpAddr> {
+        let words = format!("Welcome to ACP: {name} is up at ");
+        wait_for(&format!("greeting {times} of {name}"), BOOT_LIMIT, || {
+            let console = self.console(name).map_err(|error| format!("{error:#}"))?;
+            let greetings: Vec<&str> = console.lines().filter_map(|line| line.split(&words).nth(1)).collect();
+            let last = greetings.last().filter(|_last| greetings.len() >= times);
+            last.and_then(|address| address.trim().parse().ok()).ok_or(console)
+        })
+    }
+
+    /// The page that the guest serves.
+    pub(crate) fn page(&self, address: IpAddr) -> Result<String> {
+        self.node.layout().namespace().run(|| http::get(address))
+    }
+
+    /// The number and hash of the last log entry: equal if no spec was changed in between.
+    pub(crate) fn log_position(&self) -> Result<(Value, Value)> {
+        let status = self.call("cluster", "acp.cluster.GetStatus", json!({}))?;
+        Ok((status["index"].clone(), status["hash"].clone()))
+    }
+
+    /// The node's units by name.
+    pub(crate) fn units(&self) -> Result<Vec<Value>> {
+        let mut reply = self.call("framework", "acp.framework.ListUnits", json!({}))?;
+        Ok(reply["units"].as_array_mut().context("no list of units")?.drain(..).collect())
+    }
+
+    /// The ends of the node's logs.
+    pub(crate) fn evidence(&self) -> String {
+        let entries = fs::read_dir(self.node.layout().log()).into_iter().flatten().filter_map(Result::ok);
+        let ends = entries.filter_map(|entry| {
+            let text = fs::read_to_string(entry.path()).ok()?;
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(EVIDENCE_LINES)..].join("\n        ");
+            Some(format!("    {}:\n        {end}", entry.file_name().display()))
+        });
+        ends.collect::<Vec<_>>().join("\n")
+    }
+}
