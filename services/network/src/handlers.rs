@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     declare::Declarations,
     error::OpenError,
-    snapshot::{Snapshots, first},
+    snapshot::{Snapshots, before_answer, first},
 };
 
 /// How long the cluster service may take to read a system before what this node knows already has to do: long enough for
@@ -80,7 +80,7 @@ impl Handlers {
 
     async fn open_tap(mut self, call: Call<api::OpenTap>) -> Result<(api::OpenTapReply, Vec<OwnedFd>), Failure> {
         let deadline = call.context.deadline;
-        first(&mut self.snapshots, deadline).await?;
+        first(&mut self.snapshots, before_answer(deadline)).await?;
         let system = self.read_system(&call.request).await?;
         let busy_until = deadline.min(Instant::now() + BUSY_MAX);
         loop {

@@ -73,6 +73,10 @@ pub(crate) struct Keeper {
     pub(crate) findings: mpsc::Sender<Finding>,
     /// Cancelled when the pool is declared no more.
     pub(crate) removed: CancellationToken,
+    /// Cancelled when this keeper has ended.
+    pub(crate) ended: CancellationToken,
+    /// The end of the keeper that kept an earlier pool of this name, whose worker has to be gone first.
+    pub(crate) predecessor: Option<CancellationToken>,
 }
 
 impl Keeper {
@@ -85,6 +89,7 @@ impl Keeper {
     }
 
     async fn run(self, mut incoming: mpsc::Receiver<oneshot::Sender<()>>) {
+        let _ended = self.ended.clone().drop_guard();
         let (drain, removed) = (self.context.drain.clone(), self.removed.clone());
         tokio::select! {
             () = drain.cancelled() => {}
@@ -96,6 +101,9 @@ impl Keeper {
     }
 
     async fn keep(&self, incoming: &mut mpsc::Receiver<oneshot::Sender<()>>) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.cancelled().await;
+        }
         let mut is_spawned = false;
         let mut pause = self.config.retry_pause();
         let mut waiting = Vec::new();

@@ -16,6 +16,8 @@ mod view;
 mod volumes;
 pub mod worker;
 
+use std::{io, path::Path};
+
 use acp_io_client::Reporter;
 use acp_io_daemon::{Context, Daemon, Fatal, Router};
 use acp_io_jobs::Jobs;
@@ -50,11 +52,11 @@ impl Daemon for Storage {
 /// Starts the daemon's tasks and its answers. Returns at once; all of it ends with the context's drain.
 pub fn start(config: Config, context: &Context) -> Result<(), Fatal> {
     let state = &context.paths.state;
-    let records = Records::open(state).map_err(|error| Fatal::config(format!("{}: {error}", state.display())))?;
+    let records = Records::open(state).map_err(|error| unusable(state, &error))?;
     let reporter = Reporter::new(context.client.clone(), context.incarnation);
     context.tasks.spawn("reporter", reporter.clone().run(context.drain.clone()));
     let (jobs, interrupted) = Jobs::open(&state.join("jobs"), Storage::NOUN, reporter.clone())
-        .map_err(|failure| Fatal::config(failure.to_string()))?;
+        .map_err(|failure| Fatal::temporary(failure.to_string()))?;
     let (view, seen) = watch::channel(View::default());
     let api = Api::new(config.clone(), context.clone(), jobs.clone(), records.clone(), seen);
     let service = service::Service::new(config, context.clone(), reporter, records, view);
@@ -64,4 +66,10 @@ pub fn start(config: Config, context: &Context) -> Result<(), Fatal> {
     acp_io_jobs::routes(&mut router, jobs);
     handlers::routes(&mut router, &api);
     context.serve(router).map(drop)
+}
+
+/// A state directory of somebody else's needs the operator; a full disk may pass.
+fn unusable(state: &Path, error: &io::Error) -> Fatal {
+    let text = format!("the state directory {}: {error}", state.display());
+    if error.kind() == io::ErrorKind::PermissionDenied { Fatal::config(text) } else { Fatal::temporary(text) }
 }

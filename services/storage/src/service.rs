@@ -32,6 +32,8 @@ pub(crate) struct Service {
     state: View,
     /// Ends the keeper of each pool.
     keepers: BTreeMap<Name, CancellationToken>,
+    /// The end of the last keeper of each name; one that is being removed has to end its worker first.
+    ending: BTreeMap<Name, CancellationToken>,
     /// Objects not yet said again since the watch was lost; empty while it is in step.
     unseen: BTreeSet<Uid>,
 }
@@ -52,6 +54,7 @@ impl Service {
             view,
             state: View::default(),
             keepers: BTreeMap::new(),
+            ending: BTreeMap::new(),
             unseen: BTreeSet::new(),
         }
     }
@@ -114,7 +117,9 @@ impl Service {
             None => {}
         }
         tracing::info!(pool = %name, path, "a pool is kept");
-        let removed = CancellationToken::new();
+        let (removed, ended) = (CancellationToken::new(), CancellationToken::new());
+        self.ending.retain(|_, ended| !ended.is_cancelled());
+        let predecessor = self.ending.insert(name.clone(), ended.clone());
         let keeper = Keeper {
             config: self.config.clone(),
             context: self.context.clone(),
@@ -124,6 +129,8 @@ impl Service {
             path: path.clone(),
             findings: findings.clone(),
             removed: removed.clone(),
+            ended,
+            predecessor,
         };
         let view = PoolView { uid, path, status: Status::Starting, keeper: keeper.start() };
         self.keepers.insert(name.clone(), removed);

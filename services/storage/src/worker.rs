@@ -4,8 +4,8 @@
 //! Deliberately not here: what is declared, who uses what, jobs (the daemon's).
 //!
 //! **Invariants**: every path is opened beneath the pool's directory without following links
-//! ([`directory::Directory`]); a file appears in `images/` or `volumes/` whole and durable or not at all
-//! ([`staged::Staged`]); `qemu-img` never resolves a name of the pool, it is given descriptors.
+//! (`directory`); a file appears in `images/` or `volumes/` whole and durable or not at all
+//! (`staged`); `qemu-img` never resolves a name of the pool, it is given descriptors.
 //!
 //! Driven by the storage daemon, which alone may call it.
 

@@ -18,14 +18,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use acp_io_daemon::Health;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-pub use self::{feed::Feed, log::LOG_NAME};
+pub(crate) use self::feed::Feed;
 use self::{log::Log, output::Output, ring::length};
 pub(crate) use self::{reader::serve, text::take_text};
-use crate::config::Config;
+use crate::{ailments::Ailments, config::Config};
 
 /// Pieces of input that may wait for QEMU; with [`INPUT_BYTES_MAX`] the 64 KiB that a terminal's user may be ahead. Beyond
 /// that the typist's connection waits.
@@ -67,7 +66,7 @@ pub(crate) struct Beginning {
 
 /// A console. Cheap to clone; clones are the same console.
 #[derive(Clone, Debug)]
-pub struct Console {
+pub(crate) struct Console {
     shared: Arc<Shared>,
 }
 
@@ -91,7 +90,7 @@ struct State {
 
 impl Console {
     /// The console whose log lies in this state directory, with what the log holds already.
-    pub fn open(state: &Path, config: &Config) -> io::Result<Self> {
+    pub(crate) fn open(state: &Path, config: &Config) -> io::Result<Self> {
         let log = Log::new(state);
         let capacity = usize::try_from(config.console_ring_bytes).unwrap_or(usize::MAX);
         let output = Output::new(capacity, log.base()?, log.size()?);
@@ -111,9 +110,9 @@ impl Console {
     }
 
     /// The task's work that keeps this console connected to QEMU. There is one for each console.
-    pub fn feed(&self, socket: PathBuf, health: Health) -> Feed {
+    pub(crate) fn feed(&self, socket: PathBuf, ailments: Ailments) -> Feed {
         let typed = self.shared.typed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Feed::new(self.clone(), socket, typed.expect("a console has one feed"), health)
+        Feed::new(self.clone(), socket, typed.expect("a console has one feed"), ailments)
     }
 
     /// Takes in what the log has gained.

@@ -8,18 +8,19 @@
 //! gone ──greeting──▶ (any of the above: QEMU was there after all)
 //! ```
 
+mod ailments;
 pub mod config;
-pub mod console;
+mod console;
 mod error;
 mod handlers;
 mod machine;
 mod metrics;
-pub mod service;
+mod service;
 
 use acp_io_daemon::{Context, Daemon, Fatal};
 use acp_wire_api::Interface;
 
-use crate::{config::Config, console::Console, service::Monitor};
+use crate::{ailments::Ailments, config::Config, console::Console, service::Monitor};
 
 /// The machine monitor of one system.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,9 @@ impl Daemon for Vmm {
         let console = Console::open(&context.paths.state, &config).map_err(|error| {
             Fatal::temporary(format!("the console's log in {} cannot be read: {error}", context.paths.state.display()))
         })?;
-        let (monitor, machine) = Monitor::new(sockets.join("qmp.sock"), config.qmp_timeout(), context.health.clone());
-        let feed = console.feed(sockets.join("console.sock"), context.health.clone());
+        let ailments = Ailments::new(context.health.clone());
+        let (monitor, machine) = Monitor::new(sockets.join("qmp.sock"), config.qmp_timeout(), ailments.clone());
+        let feed = console.feed(sockets.join("console.sock"), ailments);
         context.tasks.spawn("qmp", until_drained(&context, monitor.run()));
         context.tasks.spawn("console", until_drained(&context, feed.run()));
         context.serve(handlers::router(&machine, &console))?;

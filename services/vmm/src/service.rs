@@ -6,7 +6,6 @@ use std::{
 };
 
 use acp_base::{Code, Failure};
-use acp_io_daemon::Health;
 use acp_io_qmp::{Client, CloseReason, Events, ExecuteError, Occurrence, Session};
 use acp_wire_api::vmm::{MachineState, MachineStatus};
 use serde_json::Value;
@@ -18,6 +17,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    ailments::{Ailments, Part},
     error::to_failure,
     machine::{Notice, RunState},
     metrics,
@@ -46,7 +46,7 @@ type Question = oneshot::Sender<MachineStatus>;
 
 /// What the handlers hold: reads the state, has commands executed.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     status: watch::Sender<MachineStatus>,
     client: watch::Sender<Option<Client>>,
     questions: mpsc::Sender<Question>,
@@ -54,7 +54,7 @@ pub struct Machine {
 
 impl Machine {
     /// The state now, and a way to wait for the next; a slow listener sees the latest.
-    pub fn watch(&self) -> watch::Receiver<MachineStatus> {
+    pub(crate) fn watch(&self) -> watch::Receiver<MachineStatus> {
         self.status.subscribe()
     }
 
@@ -134,10 +134,10 @@ impl Drop for ReaderPlace {
 
 /// Keeps the connection to QEMU and writes the machine's state.
 #[derive(Debug)]
-pub struct Monitor {
+pub(crate) struct Monitor {
     socket: PathBuf,
     timeout: Duration,
-    health: Health,
+    ailments: Ailments,
     status: watch::Sender<MachineStatus>,
     client: watch::Sender<Option<Client>>,
     questions: mpsc::Receiver<Question>,
@@ -147,7 +147,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// A monitor of the QEMU behind this socket; it does nothing before [`Self::run`].
-    pub fn new(socket: PathBuf, timeout: Duration, health: Health) -> (Self, Machine) {
+    pub(crate) fn new(socket: PathBuf, timeout: Duration, ailments: Ailments) -> (Self, Machine) {
         let first = MachineStatus {
             state: MachineState::Connecting,
             run_state: String::new(),
@@ -158,11 +158,11 @@ impl Monitor {
         let (status, client) = (watch::Sender::new(first), watch::Sender::new(None));
         let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
         let machine = Machine { status: status.clone(), client: client.clone(), questions: sender };
-        (Self { socket, timeout, health, status, client, questions, gone_at: None }, machine)
+        (Self { socket, timeout, ailments, status, client, questions, gone_at: None }, machine)
     }
 
     /// Connects, listens, connects again; never returns.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             let session = self.establish().await;
             let reason = self.attend(session).await;
@@ -265,7 +265,7 @@ impl Monitor {
         match client.execute("query-status", Value::Null).await {
             Ok(answer) => {
                 let RunState { state, word } = RunState::read(&answer);
-                self.health.ok();
+                self.ailments.set(Part::Machine, None);
                 self.status.send_if_modified(|status| {
                     let is_new = (status.state, status.run_state.as_str()) != (state, word.as_str());
                     if is_new {
@@ -279,7 +279,7 @@ impl Monitor {
             Err(ExecuteError::Closed { .. }) => debug!("the connection to QEMU ended during a question"),
             Err(error) => {
                 warn!(%error, "QEMU does not say how it stands");
-                self.health.degrade(format!("QEMU does not say how it stands: {error}"));
+                self.ailments.set(Part::Machine, Some(format!("QEMU does not say how it stands: {error}")));
                 self.status.send_modify(|status| status.reason = error.to_string());
             }
         }

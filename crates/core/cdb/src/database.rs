@@ -84,6 +84,13 @@ impl Database {
         self
     }
 
+    /// The same database without slots, and with room for so many bytes of them.
+    #[must_use]
+    pub fn with_slots(mut self, bytes_max: usize) -> Self {
+        self.slots = Slots::with_capacity(bytes_max);
+        self
+    }
+
     /// The declared objects.
     pub const fn state(&self) -> &State {
         &self.state
@@ -141,7 +148,9 @@ impl Database {
     pub fn get(&self, kind: Kind, key: &Key) -> Result<View, Refusal> {
         let found = match key {
             Key::Uid(uid) => self.view(*uid).filter(|view| view.kind == kind),
-            Key::Name(name) if kind.is_declared() => self.state.find(kind, name).map(|record| self.declared_view(record)),
+            Key::Name(name) if kind.is_declared() => {
+                self.state.find(kind, name).map(|record| self.declared_view(record))
+            }
             Key::Name(name) => self.slots.find(kind, name).and_then(|uid| self.view(uid)),
         };
         found.ok_or_else(|| match key {
@@ -195,7 +204,8 @@ impl Database {
 
     /// Whether a watch can go on from this cursor; if so, the position. `boot` is this life of this replica.
     pub fn resume(&self, cursor: &Cursor, boot: Uid) -> Option<u64> {
-        let is_ours = cursor.boot == boot && self.state.identity().is_some_and(|identity| identity.epoch == cursor.epoch);
+        let is_ours =
+            cursor.boot == boot && self.state.identity().is_some_and(|identity| identity.epoch == cursor.epoch);
         (is_ours && self.journal.reaches(cursor.number)).then_some(cursor.number)
     }
 

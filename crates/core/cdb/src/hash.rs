@@ -45,6 +45,9 @@ mod tests {
         let ab = Hash::ZERO.link(b"a").link(b"b");
         assert_ne!(ab, Hash::ZERO.link(b"b").link(b"a"));
         assert_eq!(ab, Hash::ZERO.link(b"a").link(b"b"));
-        assert_eq!(Hash::ZERO.link(b"").to_string(), "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");
+        assert_eq!(
+            Hash::ZERO.link(b"").to_string(),
+            "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
+        );
     }
 }

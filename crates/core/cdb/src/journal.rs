@@ -99,7 +99,8 @@ mod tests {
         }
         assert_eq!(journal.head(), 5);
         assert!(journal.after(1).is_none() && journal.after(6).is_none());
-        let after = |position| -> Vec<u64> { journal.after(position).expect("remembered").map(|(number, _)| number).collect() };
+        let after =
+            |position| -> Vec<u64> { journal.after(position).expect("remembered").map(|(number, _)| number).collect() };
         assert_eq!(after(2), [3, 4, 5]);
         assert_eq!(after(5), [] as [u64; 0]);
     }
@@ -107,7 +108,14 @@ mod tests {
     #[test]
     fn ended_objects_are_bounded_by_their_bytes() {
         let mut journal = Journal::default();
-        let view = View { kind: Kind::Job, name: "j".into(), uid: Uid::from_u128(1), version: 0, spec: None, slots: Vec::new() };
+        let view = View {
+            kind: Kind::Job,
+            name: "j".into(),
+            uid: Uid::from_u128(1),
+            version: 0,
+            spec: None,
+            slots: Vec::new(),
+        };
         let each = view.bytes();
         let gone = Some(Arc::new(view));
         for uid in 0..u128::try_from(JOURNAL_GONE_BYTES_MAX / each + 10).expect("small") {

@@ -8,7 +8,10 @@ use std::cell::RefCell;
 
 use serde::{
     Deserializer,
-    de::{DeserializeOwned, Error as _, IntoDeserializer, Visitor, value::{MapDeserializer, SeqDeserializer}},
+    de::{
+        DeserializeOwned, Error as _, IntoDeserializer, Visitor,
+        value::{MapDeserializer, SeqDeserializer},
+    },
     forward_to_deserialize_any,
 };
 use serde_json::Value;
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_newer_field_is_ignored_by_apply_and_named_to_the_proposer() {
-        let spec = json!({"node": "n1", "cpus": 1, "memory_bytes": 1, "nics": [{"network": "lan", "vlan": 7}], "tpm": true});
+        let spec =
+            json!({"node": "n1", "cpus": 1, "memory_bytes": 1, "nics": [{"network": "lan", "vlan": 7}], "tpm": true});
         let read: SystemSpec = read(Kind::System, &spec).expect("lenient");
         assert_eq!(read.nics.len(), 1);
         let refusal = check_spec_keys(Kind::System, &spec).expect_err("strict");

@@ -44,7 +44,8 @@ impl FromStr for Mac {
     fn from_str(text: &str) -> Result<Self, MacError> {
         let malformed = || MacError::Malformed(text.to_owned());
         let pairs: Vec<&str> = text.split(':').collect();
-        if pairs.len() != 6 || !pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if pairs.len() != 6 || !pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
             return Err(malformed());
         }
         let bits = u64::from_str_radix(&pairs.concat(), 16).map_err(|_unreachable_by_the_check| malformed())?;

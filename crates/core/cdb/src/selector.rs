@@ -45,7 +45,8 @@ impl Selector {
             "spec" if is_path => Target::Spec(keys),
             "meta" if is_path => Target::Meta(keys),
             _ => {
-                let message = format!("{path:?} selects nothing: use name, uid, or keys below spec or meta, like spec.node");
+                let message =
+                    format!("{path:?} selects nothing: use name, uid, or keys below spec or meta, like spec.node");
                 return Err(Refusal::invalid(message));
             }
         };
@@ -119,7 +120,9 @@ mod tests {
             name: "a".into(),
             uid: Uid::from_u128(5),
             version: 1,
-            spec: Some(Arc::new(json!({"node": "n1", "cpus": 2, "autostart": true, "nics": [{"mac": "x"}], "none": null}))),
+            spec: Some(Arc::new(
+                json!({"node": "n1", "cpus": 2, "autostart": true, "nics": [{"mac": "x"}], "none": null}),
+            )),
             slots: vec![slot("b@n1", 5, "running"), slot("a@n1", 9, "stopped")],
         };
         let holds = |path: &str, comparison, value: &str| {
@@ -139,7 +142,10 @@ mod tests {
             assert!(!holds(path, Comparison::Equal, "other") && holds(path, Comparison::NotEqual, "other"), "{path}");
         }
         for absent in ["spec.x", "spec.none", "spec.nics.1.mac", "spec.node.deeper", "meta.x", "spec.nics"] {
-            assert!(!holds(absent, Comparison::Equal, "null") && holds(absent, Comparison::NotEqual, "null"), "{absent}");
+            assert!(
+                !holds(absent, Comparison::Equal, "null") && holds(absent, Comparison::NotEqual, "null"),
+                "{absent}"
+            );
         }
     }
 

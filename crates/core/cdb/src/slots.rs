@@ -1,22 +1,17 @@
 //! What reporters say of objects: held in memory, by their own publications alone.
 
+mod check;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use acp_base::{BootInstant, Code, Uid};
+use acp_base::{BootInstant, Uid};
 use acp_wire_model::{Kind, object::Facet};
 use serde_json::Value;
 
-use crate::{
-    limits::{
-        REPORTED_MAX, REPORTED_NAME_BYTES_MAX, REPORTERS_MAX, REPORTS_MAX, SLOT_BYTES_MAX, SLOTS_BYTES_MAX, SLOTS_MAX,
-    },
-    refusal::{Refusal, with_article},
-    state::State,
-    view::SlotRecord,
-};
+use crate::{limits::SLOTS_BYTES_MAX, refusal::Refusal, state::State, view::SlotRecord};
 
 /// One slot, as its reporter publishes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +89,7 @@ struct Reporter {
 }
 
 /// Every slot of every reporter.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Slots {
     holders: BTreeMap<Uid, Holder>,
     names: BTreeMap<Kind, BTreeMap<Arc<str>, BTreeSet<Uid>>>,
@@ -102,9 +97,29 @@ pub struct Slots {
     count: usize,
     bytes: usize,
     reported: usize,
+    bytes_max: usize,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::with_capacity(SLOTS_BYTES_MAX)
+    }
 }
 
 impl Slots {
+    /// No slots, and room for values of so many bytes as JSON.
+    pub const fn with_capacity(bytes_max: usize) -> Self {
+        Self {
+            holders: BTreeMap::new(),
+            names: BTreeMap::new(),
+            reporters: BTreeMap::new(),
+            count: 0,
+            bytes: 0,
+            reported: 0,
+            bytes_max,
+        }
+    }
+
     /// How many slots are held.
     pub const fn len(&self) -> usize {
         self.count
@@ -149,7 +164,8 @@ impl Slots {
         self.check_order(reporter, &publication)?;
         let sizes = self.check_reports(state, &publication)?;
         self.check_room(reporter, &publication, &sizes)?;
-        let name = self.reporters.get_key_value(reporter).map_or_else(|| Arc::from(reporter), |(name, _)| Arc::clone(name));
+        let name =
+            self.reporters.get_key_value(reporter).map_or_else(|| Arc::from(reporter), |(name, _)| Arc::clone(name));
         let known = self.reporters.entry(Arc::clone(&name)).or_default();
         (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
         let mut stale = if publication.replace { known.slots.clone() } else { BTreeSet::new() };
@@ -189,92 +205,6 @@ impl Slots {
             self.take_back(&slot.reporter, (uid, slot.facet));
         }
         slots
-    }
-
-    fn check_order(&self, reporter: &str, publication: &Publication) -> Result<(), Refusal> {
-        let Some(known) = self.reporters.get(reporter) else {
-            if self.reporters.len() >= REPORTERS_MAX {
-                return Err(Refusal::exhausted(format!("{REPORTERS_MAX} reporters are known, the most there can be")));
-            }
-            return Ok(());
-        };
-        let (incarnation, sequence) = (publication.incarnation, publication.sequence);
-        if incarnation < known.incarnation {
-            let newer = known.incarnation;
-            let message = format!("incarnation {incarnation} of {reporter} is over: {newer} has published since");
-            return Err(Refusal::new(Code::Conflict, message));
-        }
-        if incarnation == known.incarnation && sequence <= known.sequence {
-            let newest = known.sequence;
-            let message = format!("publication {sequence} of {reporter} is not above {newest}, the last one received");
-            return Err(Refusal::new(Code::Conflict, message));
-        }
-        Ok(())
-    }
-
-    /// Checks every report and answers the size of its value.
-    fn check_reports(&self, state: &State, publication: &Publication) -> Result<Vec<usize>, Refusal> {
-        let count = publication.reports.len();
-        if count > REPORTS_MAX {
-            return Err(Refusal::invalid(format!("{count} reports in one publication; at most {REPORTS_MAX} are taken")));
-        }
-        let mut kinds = BTreeMap::new();
-        let mut sizes = Vec::with_capacity(count);
-        for (position, report) in publication.reports.iter().enumerate() {
-            let first = *kinds.entry(report.uid).or_insert(report.kind);
-            let size = self.check_report(state, report, first);
-            sizes.push(size.map_err(|refusal| refusal.at(format!("reports[{position}]")))?);
-        }
-        Ok(sizes)
-    }
-
-    fn check_report(&self, state: &State, report: &SlotReport, first: Kind) -> Result<usize, Refusal> {
-        let (kind, uid) = (report.kind, report.uid);
-        let held = self.holders.get(&uid).map_or(first, |holder| holder.kind);
-        if held != kind {
-            return Err(Refusal::invalid(format!("the object {uid} is {}, not {}", with_article(held), with_article(kind))));
-        }
-        if !kind.is_declared() {
-            if state.is_spent(uid) {
-                return Err(Refusal::invalid(format!("the uid {uid} belongs to a declared object")));
-            }
-            check_name(report)?;
-        }
-        match &report.data {
-            None => Ok(0),
-            Some(Value::Object(data)) => {
-                let bytes = serde_json::to_vec(data).map_or(usize::MAX, |bytes| bytes.len());
-                if bytes > SLOT_BYTES_MAX {
-                    return Err(Refusal::invalid(format!("data has {bytes} bytes; a slot holds {SLOT_BYTES_MAX}")));
-                }
-                Ok(bytes)
-            }
-            Some(_) => Err(Refusal::invalid("data is no object")),
-        }
-    }
-
-    fn check_room(&self, reporter: &str, publication: &Publication, sizes: &[usize]) -> Result<(), Refusal> {
-        let given = || publication.reports.iter().filter(|report| report.data.is_some());
-        let own = self.reporters.get(reporter);
-        let (freed, freed_bytes) =
-            own.filter(|_| publication.replace).map_or((0, 0), |own| (own.slots.len(), own.bytes));
-        let is_new = |report: &&SlotReport| {
-            publication.replace || own.is_none_or(|own| !own.slots.contains(&(report.uid, report.facet)))
-        };
-        let count = self.count - freed + given().filter(is_new).count();
-        let bytes = self.bytes - freed_bytes + sizes.iter().sum::<usize>();
-        let born = given().filter(|report| !report.kind.is_declared() && !self.holders.contains_key(&report.uid));
-        let reported = self.reported + born.count();
-        for (what, needed, most) in [
-            ("slots", count, SLOTS_MAX),
-            ("bytes of slots", bytes, SLOTS_BYTES_MAX),
-            ("reported objects", reported, REPORTED_MAX),
-        ] {
-            if needed > most {
-                return Err(Refusal::exhausted(format!("this replica would hold {needed} {what}; it holds at most {most}")));
-            }
-        }
-        Ok(())
     }
 
     fn put(&mut self, kind: Kind, uid: Uid, name: Option<String>, slot: SlotRecord) -> Option<SlotChange> {
@@ -354,23 +284,4 @@ impl Slots {
             }
         }
     }
-}
-
-/// A reported object needs a name when it is said; taking it back does not.
-fn check_name(report: &SlotReport) -> Result<(), Refusal> {
-    if report.data.is_none() {
-        return Ok(());
-    }
-    let kind = report.kind;
-    let Some(name) = report.name.as_deref().filter(|name| !name.is_empty()) else {
-        return Err(Refusal::invalid(format!("{} needs a name", with_article(kind))));
-    };
-    if name.len() > REPORTED_NAME_BYTES_MAX {
-        let found = name.len();
-        return Err(Refusal::invalid(format!("name has {found} bytes; at most {REPORTED_NAME_BYTES_MAX} are taken")));
-    }
-    if name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Refusal::invalid("name holds blanks or control characters"));
-    }
-    Ok(())
 }

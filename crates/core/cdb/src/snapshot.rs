@@ -139,12 +139,8 @@ impl State {
             return Err(SnapshotError::Newer { found: head.format });
         }
         let stored: Stored = rmp_serde::from_slice(bytes)?;
-        let identity = Identity {
-            cluster: stored.cluster,
-            node: stored.node,
-            node_name: stored.node_name,
-            epoch: stored.epoch,
-        };
+        let identity =
+            Identity { cluster: stored.cluster, node: stored.node, node_name: stored.node_name, epoch: stored.epoch };
         let tombstones = stored.tombstones.into_iter().collect();
         let mut state = Self::at(identity, stored.index, Hash::from_bytes(stored.hash), stored.time, tombstones);
         for object in stored.objects {

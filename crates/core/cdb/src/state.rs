@@ -1,27 +1,28 @@
 //! The declared objects: what the log says.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+mod act;
 
-use acp_base::{Code, EpochId, Name, Uid, WallTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use acp_base::{EpochId, Name, Uid, WallTime};
 use acp_wire_model::{
     Kind,
     entry::{Action, Entry},
     image::ImageSpec,
     network::NetworkSpec,
-    node::NodeSpec,
     pool::PoolSpec,
 };
 use serde_json::Value;
 
 use crate::{
-    admit::{self, Subject},
     claims::Claims,
     codec::{Stall, decode},
     hash::Hash,
-    limits::{OBJECTS_MAX, UIDS_MAX},
-    patch::{keep_unknown, merge},
     refusal::Refusal,
-    spec::{Spec, not_declared},
+    spec::Spec,
     subnet::Subnet,
 };
 
@@ -290,95 +291,5 @@ impl State {
             None if !matches!(entry.action, Action::Genesis { .. }) => Err(Stall::NoGenesis),
             Some(_) | None => Ok(()),
         }
-    }
-
-    fn act(&mut self, entry: Entry) -> Result<Done, Refusal> {
-        match entry.action {
-            Action::Genesis { cluster, node, node_name } => self.found(cluster, node, node_name, entry.epoch),
-            Action::Create { kind, name, uid, spec } => self.create(kind, name, uid, &spec),
-            Action::Update { kind, uid, patch, if_version } => self.update(kind, uid, &patch, if_version),
-            Action::Delete { kind, uid } => self.delete(kind, uid),
-        }
-    }
-
-    fn found(&mut self, cluster: Uid, node: Uid, node_name: Name, epoch: EpochId) -> Result<Done, Refusal> {
-        if self.identity.is_some() {
-            return Err(Refusal::precondition("the cluster is founded already"));
-        }
-        self.identity = Some(Identity { cluster, node, node_name: node_name.clone(), epoch });
-        let spec = Spec::Node(NodeSpec::default());
-        Ok(self.put(Kind::Node, node_name, node, spec.to_value(), spec))
-    }
-
-    fn create(&mut self, kind: Kind, name: Name, uid: Uid, asked: &Value) -> Result<Done, Refusal> {
-        let spec = Spec::read(kind, asked)?;
-        if self.by_name.get(&kind).is_some_and(|objects| objects.contains_key(&name)) {
-            return Err(Refusal::exists(kind, &name));
-        }
-        if self.is_spent(uid) {
-            let message = format!("the uid {uid} has been used before; identities are never used again");
-            return Err(Refusal::new(Code::AlreadyExists, message));
-        }
-        self.has_room()?;
-        let spec = admit::admit(self, Subject { uid, name: &name, old: None }, spec)?;
-        let value = keep_unknown(asked, spec.to_value());
-        Ok(self.put(kind, name, uid, value, spec))
-    }
-
-    fn update(&mut self, kind: Kind, uid: Uid, patch: &Value, if_version: Option<u64>) -> Result<Done, Refusal> {
-        let old = Arc::clone(self.living(kind, uid)?);
-        if let Some(expected) = if_version.filter(|expected| *expected != old.version) {
-            let (object, version) = (self.describe(uid), old.version);
-            let message = format!("{object} is at version {version}, not {expected}: read it again");
-            return Err(Refusal::new(Code::Conflict, message));
-        }
-        if !patch.is_object() {
-            return Err(Refusal::invalid("a patch is an object with the fields to change"));
-        }
-        let mut asked = Value::clone(&old.value);
-        merge(&mut asked, patch);
-        let spec = Spec::read(kind, &asked)?;
-        let spec = admit::admit(self, Subject { uid, name: &old.name, old: Some(&old.spec) }, spec)?;
-        let value = keep_unknown(&asked, spec.to_value());
-        if value == *old.value {
-            return Ok(Done { effect: Effect::Unchanged, record: old });
-        }
-        Ok(self.put(kind, old.name.clone(), uid, value, spec))
-    }
-
-    fn delete(&mut self, kind: Kind, uid: Uid) -> Result<Done, Refusal> {
-        let record = Arc::clone(self.living(kind, uid)?);
-        admit::release(self, kind, &record.name)?;
-        self.remove(&record);
-        Ok(Done { effect: Effect::Delete, record })
-    }
-
-    fn put(&mut self, kind: Kind, name: Name, uid: Uid, value: Value, spec: Spec) -> Done {
-        let record = self.insert(Record { kind, name, uid, version: self.index, value: Arc::new(value), spec });
-        Done { effect: Effect::Put, record }
-    }
-
-    fn living(&self, kind: Kind, uid: Uid) -> Result<&Arc<Record>, Refusal> {
-        if !kind.is_declared() {
-            return Err(not_declared(kind));
-        }
-        match self.get(uid).filter(|record| record.kind == kind) {
-            Some(record) => Ok(record),
-            None if self.tombstones.contains(&uid) => {
-                Err(Refusal::new(Code::NotFound, format!("the {kind} with the uid {uid} has been deleted")))
-            }
-            None => Err(Refusal::new(Code::NotFound, format!("no {kind} with the uid {uid}"))),
-        }
-    }
-
-    fn has_room(&self) -> Result<(), Refusal> {
-        if self.by_uid.len() >= OBJECTS_MAX {
-            return Err(Refusal::exhausted(format!("the cluster has {OBJECTS_MAX} declared objects, the most it can hold")));
-        }
-        if self.by_uid.len() + self.tombstones.len() >= UIDS_MAX {
-            let message = format!("this epoch has used {UIDS_MAX} identities, the most it can remember");
-            return Err(Refusal::exhausted(message));
-        }
-        Ok(())
     }
 }

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use acp_base::{BootInstant, Uid};
-use acp_wire_model::{
-    Kind, Object, Slot,
-    object::Facet,
-};
+use acp_wire_model::{Kind, Object, Slot, object::Facet};
 use serde_json::{Map, Value};
 
 /// What one reporter says of one object, as the replica holds it.

@@ -23,7 +23,7 @@ pub use cidr::{Cidr, CidrError};
 pub use desired::{Desired, DesiredNetwork, DesiredTap, NetworkInput, RejectedNetwork, SystemInput};
 pub use diff::{Plan, Problem, Step, plan};
 pub use link::{Alias, LINK_NAME_LEN_MAX, Mac, NIC_COUNT_MAX, bridge_link, bridge_mac, tap_link};
-pub use nft::{TABLE_FAMILY, TABLE_NAME, nft_document};
+pub use nft::{TABLE_FAMILY, TABLE_NAME, TableContent, nft_document};
 pub use observed::{LinkKind, Observed, ObservedLink};
 
 /// The sysctl that lets the node forward IPv4, as a path below `/proc/sys`.

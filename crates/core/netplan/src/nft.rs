@@ -1,5 +1,7 @@
 //! The one nftables table of ACP.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::desired::{Desired, DesiredNetwork};
@@ -61,4 +63,52 @@ fn masquerade(network: &DesiredNetwork) -> Value {
 
 fn pass(network: &DesiredNetwork, key: &str) -> Value {
     rule("forward", network, json!([meta("==", key, &network.link), { "accept": null }]))
+}
+
+/// What a table consists of: its objects without the kernel's handles, by kind and chain, each in its order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TableContent(BTreeMap<(String, String), Vec<Value>>);
+
+impl TableContent {
+    /// What the table holds after a document of [`nft_document`] was read.
+    pub fn of_document(document: &Value) -> Self {
+        let mut content = Self::default();
+        for command in commands(document) {
+            if command.get("delete").is_some() {
+                content = Self::default();
+            } else if let Some(added) = command.get("add") {
+                content.push(added);
+            }
+        }
+        content
+    }
+
+    /// What the table holds according to `nft -j list table`.
+    pub fn of_listing(listing: &Value) -> Self {
+        let mut content = Self::default();
+        commands(listing).filter(|object| object.get("metainfo").is_none()).for_each(|object| content.push(object));
+        content
+    }
+
+    /// Whether both have as many objects of each kind in each chain. Another version of nft may write one and the same
+    /// object in other words.
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().all(|(key, objects)| other.0.get(key).is_some_and(|others| others.len() == objects.len()))
+    }
+
+    fn push(&mut self, object: &Value) {
+        for (kind, body) in object.as_object().into_iter().flatten() {
+            let mut body = body.clone();
+            if let Some(fields) = body.as_object_mut() {
+                fields.remove("handle");
+            }
+            let chain = body.get("chain").and_then(Value::as_str).unwrap_or_default().to_owned();
+            self.0.entry((kind.clone(), chain)).or_default().push(body);
+        }
+    }
+}
+
+fn commands(text: &Value) -> impl Iterator<Item = &Value> {
+    text.get("nftables").and_then(Value::as_array).into_iter().flatten()
 }

@@ -54,6 +54,17 @@ pub enum Output {
     Changed,
 }
 
+/// What an earlier supervisor knew of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Unplanned ends that were followed by a restart.
+    pub restarts: u32,
+    /// How its process last ended.
+    pub exit: Option<UnitExit>,
+    /// Why it had failed, if it had; else it was stopped.
+    pub failed: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
     None,
@@ -109,9 +120,10 @@ impl Machine {
         }
     }
 
-    /// A unit that is stopped and has this past, for a supervisor that continues another's work.
-    pub fn with_past(policy: Policy, restarts: u32, exit: Option<UnitExit>) -> Self {
-        Self { restarts, exit, ..Self::new(policy) }
+    /// A unit without a process and with this past, for a supervisor that continues another's work.
+    pub fn with_past(policy: Policy, past: Past) -> Self {
+        let (state, reason) = past.failed.map_or((UnitState::Stopped, String::new()), |why| (UnitState::Failed, why));
+        Self { state, reason, restarts: past.restarts, exit: past.exit, ..Self::new(policy) }
     }
 
     /// What it is doing.

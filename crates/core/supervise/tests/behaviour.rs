@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acp_base::BootInstant;
-use acp_core_supervise::{ENDS_MAX, Input, Machine, Output, PAUSE_MIN, Policy, Readiness, Restart};
+use acp_core_supervise::{ENDS_MAX, Input, Machine, Output, PAUSE_MIN, Past, Policy, Readiness, Restart};
 use acp_wire_model::unit::{UnitExit, UnitState};
 
 const DAEMON: Policy = Policy {
@@ -182,7 +182,7 @@ fn a_lost_shim_is_told_and_the_unit_goes_on() {
 #[test]
 fn an_adopted_unit_is_what_it_was() {
     for (ready, state) in [(true, UnitState::Ready), (false, UnitState::Starting)] {
-        let mut unit = Unit { machine: Machine::with_past(DAEMON, 3, None), now: BootInstant::from_millis(1) };
+        let mut unit = Unit { machine: Machine::with_past(DAEMON, Past { restarts: 3, ..Past::default() }), now: BootInstant::from_millis(1) };
         unit.feed(Input::Adopted { ready });
         assert_eq!(unit.machine.state(), state);
         assert_eq!(unit.machine.restarts(), 3);
@@ -198,4 +198,13 @@ fn a_start_while_it_stops_starts_it_again() {
     unit.feed(status(0));
     unit.run_again();
     assert_eq!(unit.machine.restarts(), 0);
+}
+
+#[test]
+fn a_failed_unit_stays_failed_over_a_change_of_supervisor() {
+    let past = Past { failed: Some("was ended by signal 9".into()), ..Past::default() };
+    let mut unit = Unit { machine: Machine::with_past(DAEMON, past), now: BootInstant::from_millis(1) };
+    assert_eq!((unit.machine.state(), unit.machine.reason()), (UnitState::Failed, "was ended by signal 9"));
+    unit.feed(Input::Start);
+    unit.run_again();
 }

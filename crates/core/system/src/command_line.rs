@@ -1,6 +1,7 @@
 //! QEMU's arguments for a system: q35 with virtio devices, every file and socket an inherited descriptor.
 //!
-//! Deliberately not here: the binary, the sandbox's user, descriptor numbers. `{fd:NAME}` stands for the number of the
+//! Deliberately not here: the binary, its sandbox and user, and that it takes no defaults (the unit's template says all
+//! of that), descriptor numbers. `{fd:NAME}` stands for the number of the
 //! inherited descriptor of that name and is filled in by whoever starts QEMU.
 //!
 //! **Invariant**: no argument names a path that QEMU would have to open, so it runs without rights in any directory.
@@ -143,12 +144,9 @@ impl Line {
         }
         self.option("-smp", format!("cpus={cpus},sockets=1,cores={cpus},threads=1"));
         self.option("-m", format!("size={}M", machine.spec.memory_bytes.0 >> 20));
-        self.flag("-nodefaults");
-        self.flag("-no-user-config");
         self.option("-display", "none");
         self.option("-vga", "none");
         self.option("-msg", "timestamp=on");
-        self.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
         self.option("-rtc", "base=utc");
         self.option("-boot", "strict=on");
         self.option("-global", "ICH9-LPC.disable_s3=1");

@@ -11,8 +11,8 @@ const SIGNALS_FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 /// Why a QEMU that had come up ended, though nobody here asked it to.
 ///
 /// Status 0 has three causes: the guest powered off, QEMU was sent TERM (it then ends in good order), or somebody used its
-/// monitor. The machine monitor's last word tells the first from the others; without any word the first is assumed, because
-/// a guest that wanted to be off must not be started again.
+/// monitor. The machine monitor's last word tells the first from the others. Without any word it was most likely ended
+/// together with its monitor, as when a whole node is stopped, and not by its guest.
 pub fn classify(exit: &UnitExit, last: Option<Guest>) -> ExitReason {
     let by_guest = matches!(last, Some(Guest::Off { by_guest: true } | Guest::Gone { by_guest: true }));
     if exit.out_of_memory {
@@ -22,10 +22,8 @@ pub fn classify(exit: &UnitExit, last: Option<Guest>) -> ExitReason {
         (Some(signal), _) if SIGNALS_FROM_OUTSIDE.contains(&signal) => ExitReason::Killed,
         (Some(_), _) => ExitReason::Crashed,
         (None, Some(0)) | (None, None) if by_guest => ExitReason::GuestPoweroff,
-        (None, Some(0)) if last.is_some_and(Guest::is_over) => ExitReason::Killed,
-        (None, Some(0)) => ExitReason::GuestPoweroff,
+        (None, Some(0) | None) => ExitReason::Killed,
         (None, Some(_)) => ExitReason::Crashed,
-        (None, None) => ExitReason::Killed,
     }
 }
 
@@ -72,8 +70,8 @@ mod tests {
             (exit(Some(0), None), guest, ExitReason::GuestPoweroff),
             (exit(Some(0), None), Some(Guest::Gone { by_guest: true }), ExitReason::GuestPoweroff),
             (exit(Some(0), None), host, ExitReason::Killed),
-            (exit(Some(0), None), Some(Guest::Running), ExitReason::GuestPoweroff),
-            (exit(Some(0), None), None, ExitReason::GuestPoweroff),
+            (exit(Some(0), None), Some(Guest::Running), ExitReason::Killed),
+            (exit(Some(0), None), None, ExitReason::Killed),
             (exit(Some(1), None), guest, ExitReason::Crashed),
             (exit(None, Some(9)), Some(Guest::Running), ExitReason::Killed),
             (exit(None, Some(15)), None, ExitReason::Killed),

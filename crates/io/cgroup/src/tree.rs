@@ -41,6 +41,11 @@ impl Cgroups {
         Ok(Self { layout, places })
     }
 
+    /// No groups at all, for a host where they cannot be used: nothing is limited, measured or killed through them.
+    pub fn none() -> Self {
+        Self { layout: Layout { hierarchies: Vec::new() }, places: Vec::new() }
+    }
+
     fn prepare(hierarchy: &Hierarchy, base: &Path, root: &str, own: &str) -> Result<Place, CgroupError> {
         let folder = base.join(root);
         make(&folder)?;

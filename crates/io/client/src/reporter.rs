@@ -20,11 +20,15 @@ use crate::{Client, Conversation};
 const BATCH_MAX: usize = 1000;
 /// How long the cluster service may take for one batch before the conversation is given up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a reporter with nothing new says that it stands by what it said: well below the age at which people and the
+/// monitor begin to doubt a state.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The pause before everything is published again after a loss.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps the cluster's copy of a service's slots equal to what the service said last. A newer value replaces one that was
-/// not yet sent; after a restart of the cluster service everything is said again.
+/// not yet sent; after a restart of the cluster service everything is said again. While nothing changes, a heartbeat keeps
+/// the age of what was said at the age of the reporter's last word.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     client: Client,
@@ -63,7 +67,8 @@ impl Reporter {
         };
         let report = Report { kind, uid, name, facet, data: Some(data) };
         let mut state = self.lock();
-        if state.slots.get(&(uid, facet)) != Some(&report) {
+        // A measurement is new although it is equal; a state that did not change is confirmed by the heartbeat.
+        if facet == Facet::Stats || state.slots.get(&(uid, facet)) != Some(&report) {
             state.slots.insert((uid, facet), report);
             state.dirty.insert((uid, facet), kind);
             self.shared.changed.notify_one();
@@ -109,6 +114,7 @@ impl Reporter {
         loop {
             tokio::select! {
                 () = self.shared.changed.notified() => {}
+                () = tokio::time::sleep(HEARTBEAT) => self.send(&mut conversation, Vec::new(), false).await?,
                 () = conversation.closed() => return Err(Failure::unavailable("the cluster service went away")),
             }
             while let Some(reports) = self.take_dirty() {

@@ -113,3 +113,31 @@ async fn it_runs_where_it_is_told() {
     assert_eq!(output.text(), "/usr\n");
     assert_eq!(Command::new("cat").run_ok().await.expect("runs").text(), "", "no standard input unless given");
 }
+
+/// Run by the next test in a process of its own: starts a tool and waits for its end, which does not come.
+#[tokio::test]
+#[ignore = "a helper process of another test"]
+async fn starts_a_tool_and_waits() {
+    let mut process = shell("echo pid=$$; exec sleep 1000").start().expect("starts");
+    let mut buffer = [0; 64];
+    let count = process.read(&mut buffer).await.expect("the tool's pid");
+    println!("{}", String::from_utf8_lossy(&buffer[..count]));
+    process.finish().await.expect("never");
+}
+
+#[tokio::test]
+async fn a_tool_dies_with_a_caller_that_is_killed() {
+    let mut caller = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "starts_a_tool_and_waits", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let lines = std::io::BufReader::new(caller.stdout.take().expect("piped"));
+    let pid = std::io::BufRead::lines(lines)
+        .find_map(|line| line.expect("text").split_once("pid=").map(|(_, pid)| pid.to_owned()))
+        .expect("the tool's pid");
+    assert!(runs(&pid));
+    caller.kill().expect("its own child");
+    caller.wait().expect("its own child");
+    wait_for("the end of the tool", Duration::from_secs(5), || !runs(&pid)).await;
+}

@@ -42,7 +42,8 @@ fn find_cut(connection: &Connection, retention: Retention, now_ms: u64) -> Resul
     let mut rows = statement.query([snapshot]).map_err(reading())?;
     let mut kept = 0;
     while let Some(row) = rows.next().map_err(reading())? {
-        let number = |column| row.get::<_, i64>(column).map(from_sql).map_err(StoreError::sqlite("look for old entries"));
+        let number =
+            |column| row.get::<_, i64>(column).map(from_sql).map_err(StoreError::sqlite("look for old entries"));
         kept += number(1)?;
         if kept > retention.bytes || number(2)? < oldest_ms {
             return number(0).map(Some);

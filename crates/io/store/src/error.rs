@@ -20,7 +20,9 @@ pub enum StoreError {
     #[error("the file is an SQLite database, but not one of ACP's: move it away")]
     Foreign,
     /// The operator's: stored bytes are not what was written.
-    #[error("the log does not verify at entry {index}: what is stored there is not what was written; restore the database from a backup or move it away")]
+    #[error(
+        "the log does not verify at entry {index}: what is stored there is not what was written; restore the database from a backup or move it away"
+    )]
     Broken {
         /// The first entry that does not chain to the one before it.
         index: u64,

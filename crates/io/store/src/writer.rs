@@ -163,7 +163,8 @@ mod tests {
         let _pages: i64 = limit(&writer, 20);
         assert!(matches!(writer.append(&[big(1), big(2)]), Err(StoreError::Full)));
         let _pages: i64 = limit(&writer, 100_000);
-        let stored: i64 = writer.connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("readable");
+        let stored: i64 =
+            writer.connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("readable");
         assert_eq!(stored, 0, "not even the first of the batch");
         writer.append(&[big(1), big(2)]).expect("room again");
     }

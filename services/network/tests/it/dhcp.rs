@@ -63,7 +63,7 @@ impl Guest {
     fn lease(&self) -> Option<String> {
         let script = self.path("script");
         let asked =
-            self.run(&["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "3", "-T", "1", "-s", &script]);
+            self.run(&["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "2", "-T", "1", "-s", &script]);
         asked.then(|| std::fs::read_to_string(self.path("lease")).expect("the script wrote it").trim_end().to_owned())
     }
 }

@@ -1,6 +1,7 @@
 //! A node of one daemon.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::Path,
@@ -19,6 +20,7 @@ use acp_wire_model::{
     network::{NetworkMeta, NetworkState, NetworkStats},
     object::Facet,
 };
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::peers::{FakeCluster, FakeFramework};
@@ -35,6 +37,7 @@ pub(crate) struct Node {
     pub(crate) cluster: FakeCluster,
     pub(crate) framework: FakeFramework,
     pub(crate) netlink: Netlink,
+    metrics: PrometheusHandle,
     daemon: Option<Context>,
 }
 
@@ -47,9 +50,12 @@ pub(crate) fn on_node<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Sen
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
         ip(&["link", "set", "lo", "up"]);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _recording = metrics::set_default_local_recorder(&recorder);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut node = Node::new();
+            let mut node = Node::new(handle);
             node.start();
             test(node).await;
         });
@@ -58,7 +64,7 @@ pub(crate) fn on_node<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Sen
 }
 
 impl Node {
-    fn new() -> Self {
+    fn new(metrics: PrometheusHandle) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // dnsmasq runs as another user and reads below.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("our own directory");
@@ -67,7 +73,7 @@ impl Node {
         let framework = FakeFramework::start(directory.path());
         let (netlink, driver) = Netlink::open().expect("a netlink socket");
         cluster.tasks().spawn("test-netlink", driver.run());
-        Self { directory, client, cluster, framework, netlink, daemon: None }
+        Self { directory, client, cluster, framework, netlink, metrics, daemon: None }
     }
 
     /// Starts the daemon, as the framework would after it ended.
@@ -110,6 +116,13 @@ impl Node {
         let (reply, fds) = self.client.service("network").call_fds::<api::OpenTap>(request, Vec::new()).await?;
         let [tap] = fds.try_into().expect("one descriptor comes with the reply");
         Ok((reply, tap))
+    }
+
+    /// What was changed so far: steps performed and tables set.
+    pub(crate) fn changes(&self) -> BTreeSet<String> {
+        let text = self.metrics.render();
+        let counts = |line: &&str| line.starts_with("acp_network_steps") || line.starts_with("acp_network_filter");
+        text.lines().filter(counts).map(str::to_owned).collect()
     }
 
     pub(crate) async fn links(&self) -> Vec<Link> {

@@ -165,6 +165,9 @@ async fn a_pool_is_declared_when_it_is_ready_and_not_otherwise() {
     let failure = node.create_pool("bad", Some(inside)).await.expect_err("inside another");
     assert!(failure.message.contains("overlaps with that of pool default"), "{failure}");
     assert_eq!(node.cluster.names(Kind::Pool), ["default"]);
+    fs::remove_file(node.directory.path().join("file")).expect("mended");
+    let mended = node.directory.path().join("file/pool").display().to_string();
+    node.create_pool("bad", Some(mended)).await.expect("made at the second attempt");
 }
 
 #[tokio::test]

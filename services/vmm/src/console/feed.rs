@@ -3,7 +3,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use acp_io_daemon::Health;
 use tokio::{
     net::UnixStream,
     sync::mpsc,
@@ -12,7 +11,10 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{Console, INPUT_BYTES_MAX};
-use crate::metrics;
+use crate::{
+    ailments::{Ailments, Part},
+    metrics,
+};
 
 /// The pause between attempts to connect; the log is looked into meanwhile.
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
@@ -31,11 +33,11 @@ const READS_MAX: usize = 16;
 
 /// Keeps one console connected; see [`Console::feed`].
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     console: Console,
     socket: PathBuf,
     typed: mpsc::Receiver<Vec<u8>>,
-    health: Health,
+    ailments: Ailments,
     /// Input on its way to QEMU.
     outgoing: Vec<u8>,
     /// The looks still to come, and when the next is due.
@@ -45,12 +47,12 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(console: Console, socket: PathBuf, typed: mpsc::Receiver<Vec<u8>>, health: Health) -> Self {
+    pub(super) fn new(console: Console, socket: PathBuf, typed: mpsc::Receiver<Vec<u8>>, ailments: Ailments) -> Self {
         Self {
             console,
             socket,
             typed,
-            health,
+            ailments,
             outgoing: Vec::new(),
             looks: &[],
             due: Instant::now(),
@@ -59,7 +61,7 @@ impl Feed {
     }
 
     /// Connects, moves bytes, connects again; never returns.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => self.attend(&stream).await,
@@ -164,11 +166,11 @@ impl Feed {
         self.is_log_broken = is_broken;
         if is_broken {
             warn!("the console's log does not take the output");
-            self.health
-                .degrade("the console's log does not take the output (is its disk full?): only those attached see it");
+            let reason = "the console's log does not take the output (is its disk full?): only those attached see it";
+            self.ailments.set(Part::ConsoleLog, Some(reason.to_owned()));
         } else {
             info!("the console's log takes the output again");
-            self.health.ok();
+            self.ailments.set(Part::ConsoleLog, None);
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The log's name in the state directory of its system.
-pub const LOG_NAME: &str = "console.log";
+pub(crate) const LOG_NAME: &str = "console.log";
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 32 << 10;

@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_gets_the_backlog_and_then_what_comes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut log = fs::File::create(folder.path().join(super::super::LOG_NAME)).expect("created");
+        let mut log = fs::File::create(folder.path().join(super::super::log::LOG_NAME)).expect("created");
         log.write_all(b"before ").expect("written");
         let console = console(folder.path());
         let (mut ours, theirs) = tokio::io::duplex(1024);

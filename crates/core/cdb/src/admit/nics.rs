@@ -40,7 +40,8 @@ impl Allocation<'_> {
             nic.mac = Some(mac.to_string());
         }
         if let Some(text) = &nic.address {
-            let address = text.parse().map_err(|_source| Refusal::invalid(format!("address: {text:?} is no IPv4 address")))?;
+            let address =
+                text.parse().map_err(|_source| Refusal::invalid(format!("address: {text:?} is no IPv4 address")))?;
             self.check_address(&nic.network, address)?;
             self.addresses.insert((nic.network.clone(), address.into()));
         }
@@ -59,12 +60,16 @@ impl Allocation<'_> {
     fn check_address(&self, network: &Name, address: Ipv4Addr) -> Result<(), Refusal> {
         let subnet = self.state.subnet(network)?;
         if !subnet.admits(address) {
-            return Err(Refusal::invalid(format!("address: {address} cannot be a guest's in {subnet} of network {network}")));
+            return Err(Refusal::invalid(format!(
+                "address: {address} cannot be a guest's in {subnet} of network {network}"
+            )));
         }
         let holder = self.state.claims().address_holder(network, address).filter(|holder| *holder != self.system);
         let holder = match holder {
             Some(holder) => self.state.describe(holder),
-            None if self.addresses.contains(&(network.clone(), address.into())) => "another interface of this system".to_owned(),
+            None if self.addresses.contains(&(network.clone(), address.into())) => {
+                "another interface of this system".to_owned()
+            }
             None => return Ok(()),
         };
         Err(Refusal::new(Code::AlreadyExists, format!("address: {address} belongs to {holder}")))

@@ -49,7 +49,9 @@ fn apart_from_others(state: &State, subject: Subject<'_>, spec: &PoolSpec, path:
         let Some(taken) = other.path.as_deref().filter(|_| other.node == spec.node) else { continue };
         if Path::new(path).starts_with(taken) || Path::new(taken).starts_with(path) {
             let name = record.name.as_str();
-            return Err(Refusal::precondition(format!("path: {path:?} and {taken:?} of pool {name:?} lie in one another")));
+            return Err(Refusal::precondition(format!(
+                "path: {path:?} and {taken:?} of pool {name:?} lie in one another"
+            )));
         }
     }
     Ok(())

@@ -59,7 +59,9 @@ fn admit_disk(state: &State, subject: Subject<'_>, system: &SystemSpec, disk: &D
     let size = disk.size_bytes;
     if size < SECTOR || size > DISK_MAX || !size.bytes().is_multiple_of(SECTOR.bytes()) {
         let bytes = size.bytes();
-        return Err(Refusal::invalid(format!("size_bytes is {bytes}; a disk has a multiple of {SECTOR} up to {DISK_MAX}")));
+        return Err(Refusal::invalid(format!(
+            "size_bytes is {bytes}; a disk has a multiple of {SECTOR} up to {DISK_MAX}"
+        )));
     }
     let pool = state.pool_spec(&disk.pool)?;
     if pool.node != system.node {
@@ -85,7 +87,10 @@ fn from_image(state: &State, disk: &DiskSpec) -> Result<(), Refusal> {
     }
     if disk.size_bytes < image.virtual_size_bytes {
         let (size, least) = (disk.size_bytes, image.virtual_size_bytes);
-        return Err(Refusal::invalid(format!("size_bytes is {size}, the disk of image {:?} has {least}", name.as_str())));
+        return Err(Refusal::invalid(format!(
+            "size_bytes is {size}, the disk of image {:?} has {least}",
+            name.as_str()
+        )));
     }
     Ok(())
 }

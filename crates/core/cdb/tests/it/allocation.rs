@@ -15,7 +15,13 @@ fn spec(world: &World, name: &str) -> SystemSpec {
 #[test]
 fn the_lowest_free_address_is_given_and_comes_back() {
     let mut world = World::furnished();
-    world.create(Kind::System, "a", system(json!([]), json!([{"network": "lan"}, {"network": "lan", "address": "10.0.0.2"}]))).expect("valid");
+    world
+        .create(
+            Kind::System,
+            "a",
+            system(json!([]), json!([{"network": "lan"}, {"network": "lan", "address": "10.0.0.2"}])),
+        )
+        .expect("valid");
     let a = spec(&world, "a");
     assert_eq!(a.nics[0].address.as_deref(), Some("10.0.0.3"), "given addresses come before allocated ones");
     world.create(Kind::System, "b", system(json!([]), json!([{"network": "lan"}]))).expect("valid");
@@ -60,7 +66,8 @@ fn an_interface_keeps_its_addresses_when_others_change() {
     let after = spec(&world, "b").nics;
     assert_eq!(after[0], before, "not the lower address that is free by now");
     assert_eq!(after[1].address.as_deref(), Some("10.0.0.2"));
-    let swapped = json!({"nics": [{"network": "lan"}, {"network": "lan", "mac": before.mac, "address": before.address}]});
+    let swapped =
+        json!({"nics": [{"network": "lan"}, {"network": "lan", "mac": before.mac, "address": before.address}]});
     world.update(Kind::System, b, swapped).expect("addresses move within the system");
     let swapped = spec(&world, "b").nics;
     assert_eq!((&swapped[1].mac, &swapped[1].address), (&before.mac, &before.address));
@@ -72,9 +79,15 @@ fn two_interfaces_of_one_system_cannot_share() {
     let mut world = World::furnished();
     let mac = json!([{"network": "lan", "mac": "52:54:00:00:00:01"}, {"network": "lan", "mac": "52:54:00:00:00:01"}]);
     let refusal = world.create(Kind::System, "a", system(json!([]), mac)).expect_err("twice");
-    assert!(refusal.message.contains("nics[1]: mac: 52:54:00:00:00:01 belongs to another interface of this system"), "{refusal}");
+    assert!(
+        refusal.message.contains("nics[1]: mac: 52:54:00:00:00:01 belongs to another interface of this system"),
+        "{refusal}"
+    );
     let address = json!([{"network": "lan", "address": "10.0.0.9"}, {"network": "lan", "address": "10.0.0.9"}]);
-    assert_eq!(world.create(Kind::System, "a", system(json!([]), address)).expect_err("twice").code, Code::AlreadyExists);
+    assert_eq!(
+        world.create(Kind::System, "a", system(json!([]), address)).expect_err("twice").code,
+        Code::AlreadyExists
+    );
 }
 
 #[test]

@@ -53,8 +53,12 @@ fn an_update_merges_and_can_be_tied_to_a_version() {
     let updated = world.update(Kind::System, created.uid, json!({"cpus": 4})).expect("valid");
     assert_eq!((updated.effect, updated.record.version), (Effect::Put, world.db.state().index()));
     let stored = world.spec_of(Kind::System, "x");
-    assert_eq!((&stored["cpus"], &stored["newer"]["kept"], &stored["autostart"]), (&json!(4), &json!(true), &json!(false)));
-    let stale = Action::Update { kind: Kind::System, uid: created.uid, patch: json!({}), if_version: Some(created.version) };
+    assert_eq!(
+        (&stored["cpus"], &stored["newer"]["kept"], &stored["autostart"]),
+        (&json!(4), &json!(true), &json!(false))
+    );
+    let stale =
+        Action::Update { kind: Kind::System, uid: created.uid, patch: json!({}), if_version: Some(created.version) };
     assert!(matches!(world.order(stale), Outcome::Refused(refusal) if refusal.code == Code::Conflict));
     let same = world.update(Kind::System, created.uid, json!({"cpus": 4})).expect("valid");
     assert_eq!((same.effect, same.record.version), (Effect::Unchanged, updated.record.version));
@@ -133,5 +137,8 @@ fn a_snapshot_that_does_not_read_is_refused() {
     assert!(matches!(State::restore(b"nonsense"), Err(SnapshotError::Unreadable(_))));
     let newer = rmp_serde_bytes(&json!({"format": 9, "anything": 1}));
     let error = State::restore(&newer).expect_err("newer");
-    assert_eq!(error.to_string(), "the snapshot has layout 9, this version reads up to 1: install the newer version again");
+    assert_eq!(
+        error.to_string(),
+        "the snapshot has layout 9, this version reads up to 1: install the newer version again"
+    );
 }

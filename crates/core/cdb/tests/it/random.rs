@@ -65,7 +65,8 @@ fn spec_for(kind: Kind) -> BoxedStrategy<Value> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let likely = prop::sample::select(vec![Kind::System, Kind::System, Kind::Network, Kind::Pool, Kind::Image, Kind::Node]);
+    let likely =
+        prop::sample::select(vec![Kind::System, Kind::System, Kind::Network, Kind::Pool, Kind::Image, Kind::Node]);
     let kind = prop_oneof![9 => likely, 1 => kind()];
     kind.prop_flat_map(|kind| {
         let object = || 0..24_u128;

@@ -20,7 +20,13 @@ fn systems_outside_their_bounds_are_refused_by_name() {
     let mut world = World::furnished();
     world.create(Kind::Pool, "other", json!({"driver": "directory", "node": "n1"})).expect("pool");
     world.create(Kind::Image, "far", image("other")).expect("image");
-    world.create(Kind::System, "taken", system(json!([disk("v")]), json!([{"network": "lan", "mac": "52:54:00:00:00:07"}]))).expect("valid");
+    world
+        .create(
+            Kind::System,
+            "taken",
+            system(json!([disk("v")]), json!([{"network": "lan", "mac": "52:54:00:00:00:07"}])),
+        )
+        .expect("valid");
     let many = |item: Value| Value::Array(vec![item; 17]);
     let cases: Vec<(Value, Code, &str)> = vec![
         (with(plain_system(), "cpus", json!(0)), InvalidArgument, "cpus is 0"),
@@ -33,9 +39,21 @@ fn systems_outside_their_bounds_are_refused_by_name() {
         (with(plain_system(), "node", json!(7)), InvalidArgument, "node"),
         (system(many(disk("w")), json!([])), InvalidArgument, "disks has 17"),
         (system(json!([]), many(json!({"network": "lan"}))), InvalidArgument, "nics has 17"),
-        (system(json!([disk("w"), disk("w")]), json!([])), InvalidArgument, "disks[1]: the volume default/w is named twice"),
-        (system(json!([disk("v")]), json!([])), AlreadyExists, "disks[0]: the volume default/v is a disk of system \"taken\""),
-        (system(json!([with(disk("w"), "size_bytes", json!(0))]), json!([])), InvalidArgument, "disks[0]: size_bytes is 0"),
+        (
+            system(json!([disk("w"), disk("w")]), json!([])),
+            InvalidArgument,
+            "disks[1]: the volume default/w is named twice",
+        ),
+        (
+            system(json!([disk("v")]), json!([])),
+            AlreadyExists,
+            "disks[0]: the volume default/v is a disk of system \"taken\"",
+        ),
+        (
+            system(json!([with(disk("w"), "size_bytes", json!(0))]), json!([])),
+            InvalidArgument,
+            "disks[0]: size_bytes is 0",
+        ),
         (system(json!([with(disk("w"), "size_bytes", json!(513))]), json!([])), InvalidArgument, "size_bytes is 513"),
         (system(json!([with(disk("w"), "size_bytes", json!(-1))]), json!([])), InvalidArgument, "disks[0].size_bytes"),
         (system(json!([with(disk("w"), "pool", json!("none"))]), json!([])), NotFound, "no pool named \"none\""),
@@ -49,10 +67,18 @@ fn systems_outside_their_bounds_are_refused_by_name() {
         ),
         (system(json!([]), json!([{"network": "none"}])), NotFound, "nics[0]: no network named \"none\""),
         (system(json!([]), json!([{"network": "lan", "mac": "x"}])), InvalidArgument, "nics[0]: mac"),
-        (system(json!([]), json!([{"network": "lan", "mac": "52:54:00:00:00:07"}])), AlreadyExists, "belongs to system \"taken\""),
+        (
+            system(json!([]), json!([{"network": "lan", "mac": "52:54:00:00:00:07"}])),
+            AlreadyExists,
+            "belongs to system \"taken\"",
+        ),
         (system(json!([]), json!([{"network": "lan", "address": "10.0.1.2"}])), InvalidArgument, "10.0.1.2 cannot be"),
         (system(json!([]), json!([{"network": "lan", "address": "10.0.0.1"}])), InvalidArgument, "10.0.0.1 cannot be"),
-        (system(json!([]), json!([{"network": "lan", "address": "10.0.0.2"}])), AlreadyExists, "belongs to system \"taken\""),
+        (
+            system(json!([]), json!([{"network": "lan", "address": "10.0.0.2"}])),
+            AlreadyExists,
+            "belongs to system \"taken\"",
+        ),
         (system(json!([]), json!([{"network": "lan", "address": "10.0.0.02"}])), InvalidArgument, "no IPv4 address"),
     ];
     for (spec, code, fragment) in cases {
@@ -74,7 +100,9 @@ fn networks_are_apart_and_keep_their_guests() {
         let refusal = world.create(Kind::Network, "x", json!({"address": address})).expect_err(fragment);
         assert!(refusal.code == code && refusal.message.contains(fragment), "{refusal}");
     }
-    world.create(Kind::System, "a", system(json!([]), json!([{"network": "lan", "address": "10.0.0.77"}]))).expect("valid");
+    world
+        .create(Kind::System, "a", system(json!([]), json!([{"network": "lan", "address": "10.0.0.77"}])))
+        .expect("valid");
     let lan = world.uid_of(Kind::Network, "lan");
     let refusal = world.update(Kind::Network, lan, json!({"address": "10.2.0.1/24"})).expect_err("guest outside");
     assert!(refusal.code == FailedPrecondition && refusal.message.contains("system \"a\" has 10.0.0.77"), "{refusal}");

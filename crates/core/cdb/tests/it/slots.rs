@@ -17,7 +17,13 @@ fn volume(number: u128, size: u64) -> SlotReport {
     report(Kind::Volume, uid(number), Some(&format!("default/v{number}")), Facet::Meta, Some(json!({"size": size})))
 }
 
-fn say(world: &mut World, who: &str, at: (u64, u64), replace: bool, reports: Vec<SlotReport>) -> Result<Vec<Uid>, Refusal> {
+fn say(
+    world: &mut World,
+    who: &str,
+    at: (u64, u64),
+    replace: bool,
+    reports: Vec<SlotReport>,
+) -> Result<Vec<Uid>, Refusal> {
     let (incarnation, sequence) = at;
     world.db.publish(NOW, who, Publication { incarnation, sequence, reports, replace })
 }
@@ -44,10 +50,14 @@ fn a_reported_object_lives_as_long_as_its_slots() {
     say(&mut world, "storage@n1", (1, 1), false, vec![volume(9, 1), volume(8, 1)]).expect("valid");
     let stats = report(Kind::Volume, uid(9), Some("default/v9"), Facet::Stats, Some(json!({})));
     say(&mut world, "hypervisor@n1", (1, 1), false, vec![stats]).expect("valid");
-    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Volume, uid(9), None, Facet::Meta, None)]).expect("valid");
+    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Volume, uid(9), None, Facet::Meta, None)])
+        .expect("valid");
     assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect("one slot left").slots.len(), 1);
     say(&mut world, "hypervisor@n1", (2, 1), true, vec![]).expect("says nothing any more");
-    assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect_err("gone").message, format!("no volume with the uid {}", uid(9)));
+    assert_eq!(
+        world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect_err("gone").message,
+        format!("no volume with the uid {}", uid(9))
+    );
     say(&mut world, "storage@n1", (2, 1), true, vec![volume(7, 1)]).expect("the whole truth");
     let names: Vec<_> = world.db.list(&[Kind::Volume]).into_iter().map(|view| view.name.to_string()).collect();
     assert_eq!(names, ["default/v7"]);
@@ -93,22 +103,25 @@ fn a_bad_publication_is_refused_whole() {
 
 #[test]
 fn memory_for_slots_is_bounded() {
+    let most = 1 << 20;
     let mut world = World::new();
-    let text = "x".repeat(60_000);
-    let full = |first: u128| -> Vec<_> {
-        let data = json!({"x": text});
-        (first..first + 1_000).map(|n| report(Kind::Job, uid(n), Some("j"), Facet::Meta, Some(data.clone()))).collect()
+    world.db = world.db.clone().with_slots(most);
+    let full = |first: u64| -> Vec<_> {
+        let data = json!({"x": "x".repeat(10_000)});
+        let numbers = (first..first + 10).map(u128::from);
+        numbers.map(|number| report(Kind::Job, uid(number), Some("j"), Facet::Meta, Some(data.clone()))).collect()
     };
     let mut sequence = 0;
     let refusal = loop {
         sequence += 1;
-        match say(&mut world, "gone-wild@n1", (1, sequence), false, full(u128::from(sequence) * 1_000)) {
+        match say(&mut world, "gone-wild@n1", (1, sequence), false, full(sequence * 1_000)) {
             Ok(_) => assert!(sequence < 100, "never refused"),
             Err(refusal) => break refusal,
         }
     };
-    assert_eq!(refusal.code, Code::ResourceExhausted);
-    assert!(world.db.slots().bytes() <= limits::SLOTS_BYTES_MAX);
+    assert_eq!((refusal.code, sequence), (Code::ResourceExhausted, 11), "10 times 100,080 bytes fit");
+    assert!(refusal.message.contains("bytes of slots; it holds at most 1048576"), "{refusal}");
+    assert_eq!(world.db.slots().bytes(), 10 * 10 * 10_008);
     say(&mut world, "gone-wild@n1", (2, 1), true, vec![]).expect("takes all of it back");
     assert!(world.db.slots().is_empty() && world.db.slots().bytes() == 0);
 }
@@ -119,6 +132,7 @@ fn of_two_objects_with_one_name_the_newer_is_found() {
     let job = |number| report(Kind::Job, uid(number), Some("j"), Facet::Meta, Some(json!({})));
     say(&mut world, "storage@n1", (1, 1), false, vec![job(6), job(5)]).expect("valid");
     assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(6));
-    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Job, uid(6), None, Facet::Meta, None)]).expect("valid");
+    say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Job, uid(6), None, Facet::Meta, None)])
+        .expect("valid");
     assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(5));
 }

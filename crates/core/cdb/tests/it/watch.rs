@@ -73,7 +73,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Objects 0-5 are systems by name, 6-11 are volumes by uid.
 fn perform(world: &mut World, sequence: u64, step: &Step) {
-    let system = |world: &World, object: u8| world.db.state().find(Kind::System, &format!("s{object}")).map(|record| record.uid);
+    let system =
+        |world: &World, object: u8| world.db.state().find(Kind::System, &format!("s{object}")).map(|record| record.uid);
     match step {
         Step::Create(object) => drop(world.create(Kind::System, &format!("s{object}"), plain_system())),
         Step::Update(object, cpus) => {
@@ -138,7 +139,9 @@ fn many_changes_of_one_object_are_one_event() {
     for cpus in 2..10 {
         world.update(Kind::System, system, json!({"cpus": cpus})).expect("valid");
     }
-    let Changes::Next { events, position } = world.db.changes(watcher.position, &watcher.filter) else { panic!("lost") };
+    let Changes::Next { events, position } = world.db.changes(watcher.position, &watcher.filter) else {
+        panic!("lost")
+    };
     assert_eq!((events.len(), position), (1, world.db.position()));
     assert!(!watcher.read(&world.db));
     assert_eq!(watcher.known[&system].spec.as_deref().expect("declared")["cpus"], json!(9));

@@ -52,13 +52,23 @@ impl System {
 
     /// Decides why QEMU ended and what comes after. A guest that powered itself off wanted to be off.
     pub(super) fn conclude(&mut self, exit: &UnitExit, out: &mut Vec<Effect>) {
-        let reason = exit::classify(exit, self.guest);
+        let reason = self.judge(exit);
         self.durable.exit = Some(reason);
         self.durable.reason = exit::sentence(reason, exit);
         if reason == ExitReason::GuestPoweroff && self.task != Some(Task::Start) {
             self.durable.power = PowerIntent::Off;
         }
         self.remove(if self.task.is_some() { Then::Rest } else { Then::Again }, out);
+    }
+
+    /// Why it ended. One that was asked to power off and ended in good order has done so, also if nobody heard it say so.
+    pub(super) fn judge(&self, exit: &UnitExit) -> ExitReason {
+        match exit::classify(exit, self.guest) {
+            ExitReason::Killed if exit.status == Some(0) && matches!(self.task, Some(Task::Shutdown { .. })) => {
+                ExitReason::GuestPoweroff
+            }
+            reason => reason,
+        }
     }
 
     /// Removes both units, as soon as none is being spawned.

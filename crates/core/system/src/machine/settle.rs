@@ -4,7 +4,7 @@ use acp_base::{Blame, BootInstant, Code, Failure};
 use acp_wire_model::{system::ExitReason, unit::UnitExit};
 
 use super::{Phase, Stage, Then};
-use crate::{Effect, Sight, Step, System, Task, exit, policy};
+use crate::{Effect, Sight, Step, System, Task, policy};
 
 impl System {
     pub(super) fn settle(&mut self, now: BootInstant, qemu: Sight, vmm: &Sight, out: &mut Vec<Effect>) {
@@ -57,7 +57,7 @@ impl System {
     fn settle_ended(&mut self, now: BootInstant, exit: UnitExit, vmm: &Sight, out: &mut Vec<Effect>) {
         if !self.durable.is_on() {
             let by_itself = self.task != Some(Task::Stop);
-            self.durable.exit = Some(if by_itself { exit::classify(&exit, None) } else { ExitReason::Stopped });
+            self.durable.exit = Some(if by_itself { self.judge(&exit) } else { ExitReason::Stopped });
             return self.remove(Then::Rest, out);
         }
         if *vmm == Sight::Alive {

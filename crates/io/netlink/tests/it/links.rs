@@ -50,7 +50,8 @@ fn refusals_say_what_the_kernel_said() {
 fn the_loopback_link_is_physical_and_foreign_kinds_keep_their_word() {
     in_namespace(|netlink| async move {
         assert_eq!(link(&netlink, "lo").await.expect("it is listed").kind, Kind::Physical);
-        let status = std::process::Command::new("ip").args(["link", "add", "v0", "type", "veth", "peer", "name", "v1"]).status();
+        let status =
+            std::process::Command::new("ip").args(["link", "add", "v0", "type", "veth", "peer", "name", "v1"]).status();
         assert!(status.expect("iproute2 is installed").success());
         assert_eq!(link(&netlink, "v0").await.expect("it is listed").kind, Kind::Other("veth".to_owned()));
     });

@@ -175,7 +175,10 @@ async fn a_database_of_a_newer_version_or_another_program_is_left_alone() {
     fs::write(&path, &bytes).expect("written");
     let error = Store::open(directory.path(), chain).expect_err("newer");
     assert!(matches!(error, StoreError::Newer { found: 9, known: 1 }), "{error:?}");
-    assert!(error.to_string().contains("layout 9") && error.to_string().contains("install the newer version"), "{error}");
+    assert!(
+        error.to_string().contains("layout 9") && error.to_string().contains("install the newer version"),
+        "{error}"
+    );
     // The field for application_id.
     bytes[68..72].copy_from_slice(&7_u32.to_be_bytes());
     fs::write(&path, &bytes).expect("written");
@@ -195,7 +198,11 @@ async fn retention_removes_only_what_the_snapshot_covers() {
     let days = Retention { age: Duration::from_secs(60), bytes: u64::MAX };
     assert_eq!(store.compact(days, 91_000).await.expect("done"), 30, "entries are a second apart");
     let bytes = Retention { age: Duration::from_secs(1_000_000), bytes: 14 * 20 };
-    assert_eq!(store.compact(bytes, 91_000).await.expect("done"), 30, "20 entries of 14 bytes stay before the snapshot");
+    assert_eq!(
+        store.compact(bytes, 91_000).await.expect("done"),
+        30,
+        "20 entries of 14 bytes stay before the snapshot"
+    );
     let error = store.read(60, 70).await.expect_err("removed");
     assert!(matches!(error, StoreError::Compacted { first: 61 }), "{error:?}");
     assert_eq!(store.read(61, 61).await.expect("kept").base.index, 60);

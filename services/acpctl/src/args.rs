@@ -1,0 +1,303 @@
+//! The command line: every verb and option. Pure; nothing here looks at the system.
+
+mod duration;
+mod object;
+mod storage;
+mod system;
+
+use std::path::PathBuf;
+
+use acp_base::Name;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::{
+    duration::Span,
+    object::{ObjectVerb, SelectorArg},
+    storage::{DiskFormatArg, ImageVerb, PoolVerb, VolumeName, VolumeVerb},
+    system::SystemVerb,
+};
+
+/// Controls the systems, networks and volumes of an ACP node
+#[derive(Clone, Debug, Parser)]
+#[command(name = "acpctl", version, arg_required_else_help = true, infer_subcommands = false, max_term_width = 120)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every verb")]
+pub struct Global {
+    /// Directory of the node's sockets
+    #[arg(
+        long,
+        global = true,
+        env = "ACP_RUN_DIR",
+        hide_env_values = true,
+        default_value = "/run/acp",
+        value_name = "DIR"
+    )]
+    pub run_dir: PathBuf,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+    /// How long to wait for an answer [default: 30s], and with --wait for the end of the job [default: 1h]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// Do not ask before something is destroyed
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+/// Whether to wait for the job that a verb starts.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Wait {
+    /// Wait until the job has ended, and exit as it did
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// The verbs, by what they work on.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show how the node is
+    Status,
+    /// Daemons and other units that the framework supervises
+    #[command(subcommand)]
+    Service(ServiceVerb),
+    /// Disk images that systems are made from
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// Places where volumes and images lie
+    #[command(subcommand)]
+    Pool(PoolVerb),
+    /// Disks, named POOL/NAME
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Bridges with address, DHCP and NAT
+    #[command(subcommand)]
+    Network(NetworkVerb),
+    /// Virtual machines
+    #[command(subcommand)]
+    System(SystemVerb),
+    /// Operations that take a while
+    #[command(subcommand)]
+    Job(JobVerb),
+    /// Objects of any kind, as the cluster database has them
+    #[command(subcommand)]
+    Object(ObjectVerb),
+    /// Print a script that completes commands in a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Verbs on units.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// List all units in start order
+    List,
+    /// Show one unit
+    Show(UnitArg),
+    /// Start a unit that is stopped or has failed
+    Start(UnitArg),
+    /// Stop a unit and keep it stopped
+    Stop(UnitArg),
+    /// Stop and start a unit
+    Restart(UnitArg),
+    /// Print the end of a unit's log
+    Log {
+        /// The unit.
+        #[command(flatten)]
+        unit: UnitArg,
+        /// How many of the last lines, at most 10,000
+        #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        lines: u32,
+        /// Go on with new lines
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+/// Which unit.
+#[derive(Clone, Debug, Args)]
+pub struct UnitArg {
+    /// The unit, like cluster or qemu@INSTANCE
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Verbs on networks.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NetworkVerb {
+    /// List all networks
+    List,
+    /// Show one network
+    Show(NameArg),
+    /// Create a network
+    Create {
+        /// The new network
+        name: Name,
+        /// The bridge's address with prefix length, like 10.77.0.1/24
+        #[arg(long, value_name = "CIDR")]
+        address: String,
+        /// Guests get no addresses by DHCP
+        #[arg(long)]
+        no_dhcp: bool,
+        /// Guests do not reach the outside
+        #[arg(long)]
+        no_nat: bool,
+    },
+    /// Delete a network that no system uses
+    Delete(NameArg),
+}
+
+/// Which object.
+#[derive(Clone, Debug, Args)]
+pub struct NameArg {
+    /// Its name
+    pub name: Name,
+}
+
+/// Verbs on jobs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum JobVerb {
+    /// List all jobs
+    List,
+    /// Show one job
+    Show(JobArg),
+    /// Show a job's progress until it ends, and exit as it did
+    Watch(JobArg),
+    /// Ask a job to end without success; what it has changed is undone
+    Cancel(JobArg),
+}
+
+/// Which job.
+#[derive(Clone, Debug, Args)]
+pub struct JobArg {
+    /// The job's id, or its beginning or end as far as it is unique
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn refused(arguments: &str) -> clap::Error {
+        Cli::try_parse_from(arguments.split(' ')).expect_err(arguments)
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_of_the_manual_is_understood() {
+        for line in [
+            "status",
+            "service list",
+            "service show cluster",
+            "service start network",
+            "service stop network",
+            "service restart qemu@0123",
+            "service log cluster -n 5 -f",
+            "image list",
+            "image import i /tmp/x --sha256 00",
+            "image import i https://h/x --pool p --wait",
+            "image delete i",
+            "pool list",
+            "pool show default",
+            "pool create fast --path /srv/fast",
+            "volume list",
+            "volume create default/a --size 1GiB --format raw",
+            "volume create default/a --image i",
+            "volume clone default/a default/b --linked --wait",
+            "volume expand default/a --size 2G",
+            "volume delete default/a",
+            "network list",
+            "network show n",
+            "network create n --address 10.1.0.1/24 --no-dhcp --no-nat",
+            "network delete n",
+            "system create s --image i --cpus 2 --memory 256MiB --disk 1GiB --network n --network m --autostart --start --wait",
+            "system list",
+            "system show s",
+            "system start s --wait",
+            "system stop s",
+            "system shutdown s --force --within 5s",
+            "system reset s",
+            "system delete s --wait",
+            "system console s --backlog 100",
+            "system log s -n 10 -f",
+            "job list",
+            "job show 0195",
+            "job watch 0195",
+            "job cancel 0195",
+            "object get system s",
+            "object list volume",
+            "object list system --selector spec.node=n1 --selector meta.state!=running",
+            "object watch system --cursor c",
+            "completion bash",
+            "-o yaml --run-dir /x --yes --timeout 5s system delete s",
+            "system delete s -o json --run-dir /x -y",
+        ] {
+            let arguments = std::iter::once("acpctl").chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(arguments) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistyped_verb_gets_a_suggestion() {
+        let text = refused("acpctl system strat s").to_string();
+        assert!(text.contains("'start'"), "{text}");
+        assert!(refused("acpctl sytsem list").to_string().contains("'system'"));
+    }
+
+    #[test]
+    fn bad_values_are_refused_before_anything_is_called() {
+        for line in [
+            "acpctl system show ../etc",
+            "acpctl system create s --memory -5",
+            "acpctl system create s --memory 5MB",
+            "acpctl volume create default/../x --size 1G",
+            "acpctl volume create default --size 1G",
+            "acpctl system create s --cpus 0",
+            "acpctl --timeout soon status",
+            "acpctl object list thing",
+            "acpctl object list system --selector state",
+            "acpctl service log x -n 10001",
+            "acpctl volume create p/v",
+        ] {
+            let kind = refused(line).kind();
+            assert!(
+                matches!(
+                    kind,
+                    ErrorKind::ValueValidation | ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument
+                ),
+                "{line}: {kind:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `acpctl system`.
+
+use acp_base::{Failure, Name};
+use acp_wire_api::{
+    hypervisor::{
+        CreateSystem, CreateSystemRequest, DeleteSystem, ResetSystem, ShutdownSystem, ShutdownSystemRequest,
+        StartSystem, StopSystem, SystemRequest,
+    },
+    jobs::Started,
+    vmm::{ReadConsole, ReadConsoleRequest},
+};
+use acp_wire_model::Kind;
+use serde_json::json;
+
+use super::{list, show};
+use crate::{args::SystemVerb, console, session::Session, wait};
+
+const HYPERVISOR: &str = "hypervisor";
+
+pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, Failure> {
+    match verb {
+        SystemVerb::Create { name, image, cpus, memory, disk, pool, networks, autostart, start, wait } => {
+            let request = CreateSystemRequest {
+                name: name.clone(),
+                image,
+                cpus,
+                memory_bytes: memory,
+                disk_bytes: disk,
+                pool,
+                networks,
+                autostart,
+            };
+            let created = session.call::<CreateSystem>(HYPERVISOR, request).await?;
+            let job = Started { job: Some(created.job) };
+            if !start {
+                return wait::conclude(session, HYPERVISOR, job, wait.wait, &format!("system {name} is created")).await;
+            }
+            // A system starts only when its disks are there.
+            wait::follow(session, HYPERVISOR, created.job).await?;
+            self::start(session, name, wait.wait).await
+        }
+        SystemVerb::List => list(session, Kind::System).await,
+        SystemVerb::Show(system) => show(session, Kind::System, system.name.as_str()).await,
+        SystemVerb::Start { name, wait } => start(session, name, wait.wait).await,
+        SystemVerb::Stop { name, wait } => {
+            session.confirm(&format!("end system {name} at once, as if its plug were pulled"))?;
+            let started = session.call::<StopSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is stopped")).await
+        }
+        SystemVerb::Shutdown { name, within, force, wait } => {
+            let timeout_ms = within.map(|span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX));
+            let request = ShutdownSystemRequest { name: name.clone(), timeout_ms, force };
+            let started = session.call::<ShutdownSystem>(HYPERVISOR, request).await?;
+            wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is shut down")).await
+        }
+        SystemVerb::Reset(system) => {
+            let name = system.name;
+            session.confirm(&format!("reset system {name} without telling its guest"))?;
+            session.call::<ResetSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            session.out.done(&format!("system {name} is reset"), &json!({ "name": name }))?;
+            Ok(crate::DONE)
+        }
+        SystemVerb::Delete { name, wait } => {
+            session.confirm(&format!("delete system {name} with its disks"))?;
+            let started = session.call::<DeleteSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is deleted")).await
+        }
+        SystemVerb::Console { name, backlog } => console::run(session, &name, backlog).await,
+        SystemVerb::Log { name, bytes, follow } => log(session, &name, bytes, follow).await,
+    }
+}
+
+async fn start(session: &mut Session, name: Name, is_waiting: bool) -> Result<u8, Failure> {
+    let done = format!("system {name} is running");
+    let started = session.call::<StartSystem>(HYPERVISOR, SystemRequest { name }).await?;
+    wait::conclude(session, HYPERVISOR, started, is_waiting, &done).await
+}
+
+async fn log(session: &mut Session, name: &Name, bytes: u32, follow: bool) -> Result<u8, Failure> {
+    let system = session.get(Kind::System, name.as_str()).await?;
+    let vmm = session.vmm(&system.uid).map_err(|_missing| console::not_running(&system))?;
+    let mut replies = vmm.stream::<ReadConsole>(ReadConsoleRequest { bytes, follow }).await?;
+    while let Some(reply) = replies.next().await {
+        let text = reply?.text;
+        if session.out.is_for_people() {
+            session.out.writer().text(&text)?;
+        } else {
+            session.out.item("", &json!({ "text": text }))?;
+        }
+    }
+    Ok(crate::DONE)
+}

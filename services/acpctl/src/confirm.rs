@@ -1,0 +1,49 @@
+//! Asking before something is destroyed.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use acp_base::{Code, Failure};
+
+/// Returns if the operator agrees to `deed`, like `delete system "x" with its disks`.
+pub(crate) fn confirm(is_agreed: bool, deed: &str) -> Result<(), Failure> {
+    if is_agreed {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::invalid(format!(
+            "this would {deed}, and there is no terminal to ask on: give --yes to agree"
+        )));
+    }
+    ask(deed, &mut io::stdin().lock(), &mut io::stderr())
+}
+
+fn ask(deed: &str, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), Failure> {
+    let broken = |error: io::Error| Failure::internal(format!("cannot ask: {error}"));
+    write!(output, "This will {deed}. Go on? [y/N] ").and_then(|()| output.flush()).map_err(broken)?;
+    let mut answer = String::new();
+    input.read_line(&mut answer).map_err(broken)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new(Code::Cancelled, "not confirmed: nothing was changed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        let answer = |text: &str| {
+            let mut asked = Vec::new();
+            let result = ask("delete it", &mut text.as_bytes(), &mut asked);
+            assert_eq!(asked, b"This will delete it. Go on? [y/N] ");
+            result.map_err(|failure| failure.code)
+        };
+        assert_eq!(answer("y\n"), Ok(()));
+        assert_eq!(answer(" YES \n"), Ok(()));
+        for no in ["\n", "n\n", "yesterday\n", ""] {
+            assert_eq!(answer(no), Err(Code::Cancelled), "{no:?}");
+        }
+    }
+}
