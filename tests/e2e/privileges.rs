@@ -20,25 +20,32 @@ const NET_BIND_SERVICE: u64 = 1 << 10;
 const NET_ADMIN: u64 = 1 << 12;
 const NET_RAW: u64 = 1 << 13;
 
+/// Devices that units may open.
+const TUN: &str = "/dev/net/tun";
+const KVM: &str = "/dev/kvm";
+
 /// What a unit's process must be.
 struct Expected {
     template: &'static str,
     uid: u32,
     in_group: bool,
+    /// A device that it may open, which takes the device's group.
+    device: Option<&'static str>,
     capabilities: u64,
 }
 
 /// Units with users of their own; vmm and qemu, which have one per system, are looked at apart.
 const EXPECTED: [Expected; 6] = [
-    Expected { template: "cluster", uid: BASE + 2, in_group: true, capabilities: 0 },
-    Expected { template: "storage", uid: BASE + 3, in_group: true, capabilities: 0 },
-    Expected { template: "storage-worker", uid: BASE + 3, in_group: true, capabilities: 0 },
-    Expected { template: "network", uid: BASE + 4, in_group: true, capabilities: NET_ADMIN },
-    Expected { template: "hypervisor", uid: BASE + 5, in_group: true, capabilities: 0 },
+    Expected { template: "cluster", uid: BASE + 2, in_group: true, device: None, capabilities: 0 },
+    Expected { template: "storage", uid: BASE + 3, in_group: true, device: None, capabilities: 0 },
+    Expected { template: "storage-worker", uid: BASE + 3, in_group: true, device: None, capabilities: 0 },
+    Expected { template: "network", uid: BASE + 4, in_group: true, device: Some(TUN), capabilities: NET_ADMIN },
+    Expected { template: "hypervisor", uid: BASE + 5, in_group: true, device: Some(KVM), capabilities: 0 },
     Expected {
         template: "dnsmasq",
         uid: BASE + 6,
         in_group: false,
+        device: None,
         capabilities: NET_ADMIN | NET_RAW | NET_BIND_SERVICE,
     },
 ];
@@ -68,6 +75,12 @@ impl Seen {
     }
 }
 
+/// The group that opens a device, unless it is missing or open to everybody.
+fn device_group(device: Option<&str>) -> Option<u32> {
+    let metadata = fs::metadata(device?).ok()?;
+    (metadata.permissions().mode() & 0o006 != 0o006).then_some(metadata.gid())
+}
+
 fn seen(world: &World, unit: &str) -> Result<Seen> {
     Seen::of(world.node.unit_process(unit)?.pid).with_context(|| format!("unit {unit}"))
 }
@@ -84,8 +97,9 @@ pub(crate) fn processes(world: &World) -> Result<()> {
         let unit = named(expected.template)?;
         let seen = seen(world, &unit)?;
         ensure!(seen.uids.iter().all(|uid| *uid == expected.uid), "{unit}: {seen:?}");
-        let groups: &[u32] = if expected.in_group { &[BASE] } else { &[] };
-        ensure!(seen.groups == groups, "{unit} has groups {:?}", seen.groups);
+        let groups: Vec<u32> =
+            expected.in_group.then_some(BASE).into_iter().chain(device_group(expected.device)).collect();
+        ensure!(seen.groups == groups, "{unit} has groups {:?} and not {groups:?}", seen.groups);
         ensure!(seen.effective == expected.capabilities, "{unit} has capabilities {:x}", seen.effective);
         ensure!(seen.no_new_privileges, "{unit} can get new privileges");
     }
@@ -95,8 +109,9 @@ pub(crate) fn processes(world: &World) -> Result<()> {
         qemu.uids == vmm.uids && qemu.uids[0] >= SYSTEMS,
         "vmm {vmm:?} and QEMU {qemu:?} share a user of the system's"
     );
-    for (name, seen) in [("vmm", &vmm), ("qemu", &qemu)] {
-        ensure!(seen.groups.is_empty() && seen.effective == 0 && seen.no_new_privileges, "{name}: {seen:?}");
+    for (name, seen, device) in [("vmm", &vmm, None), ("qemu", &qemu, Some(KVM))] {
+        ensure!(seen.groups == Vec::from_iter(device_group(device)), "{name}: {seen:?}");
+        ensure!(seen.effective == 0 && seen.no_new_privileges, "{name}: {seen:?}");
     }
     ensure!(qemu.seccomp == "2", "QEMU runs without its sandbox");
     shims(world)?;
@@ -124,10 +139,11 @@ pub(crate) fn sockets(world: &World) -> Result<()> {
         ensure!(mode == 0o660, "{noun}.sock has mode {mode:o}");
         ensure!(metadata.gid() == BASE, "{noun}.sock belongs to group {}", metadata.gid());
     }
-    for noun in ["cluster", "storage", "network", "hypervisor"] {
+    // dnsmasq, another user, passes through the state of network without listing it.
+    for (noun, expected) in [("cluster", 0o700), ("storage", 0o700), ("network", 0o711), ("hypervisor", 0o700)] {
         let metadata = fs::metadata(world.node.layout().state().join(noun))?;
         let mode = metadata.permissions().mode() & 0o7777;
-        ensure!(mode == 0o700, "the state of {noun} has mode {mode:o}");
+        ensure!(mode == expected, "the state of {noun} has mode {mode:o}");
     }
     Ok(())
 }

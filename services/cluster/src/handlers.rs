@@ -20,6 +20,8 @@ use acp_base::{Code, Failure, Name};
 use acp_io_daemon::{Call, Caller, Router, Sink};
 use acp_io_store::Store;
 use acp_wire_api::{Method, cluster as api};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch as channel};
 
 use crate::{metrics, sequencer::Proposal, service::Handle};
@@ -96,6 +98,11 @@ impl Drop for OpenWatch {
     fn drop(&mut self) {
         metrics::watches(self.app.watches.fetch_sub(1, Ordering::Relaxed) - 1);
     }
+}
+
+/// A reply put together from parts that are JSON already, as one text.
+fn to_json<T: Serialize>(reply: &T) -> Result<Box<RawValue>, Failure> {
+    to_raw_value(reply).map_err(|error| Failure::internal(format!("cannot write a reply: {error}")))
 }
 
 /// Every method of `acp.cluster`.

@@ -1,1 +1,5 @@
-fn main() {}
+//! The supervisor's daemon.
+
+fn main() -> std::process::ExitCode {
+    acp_io_daemon::main::<acp_framework::Framework>()
+}

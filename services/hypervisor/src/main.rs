@@ -1,1 +1,7 @@
-fn main() {}
+//! The systems of a node; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    acp_io_daemon::main::<acp_hypervisor::Hypervisor>()
+}

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use acp_io_unit::close_on_exec;
 use nix::sys::{signal::Signal, signalfd::SignalFd};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -42,6 +43,7 @@ const CHUNK_BYTES: usize = 4096;
 /// Runs the program until it says that it is done or this process is told to end.
 pub(crate) fn run(log: Option<&Path>, program: &[OsString]) -> Result<ExitCode, String> {
     let prepare = || -> io::Result<SignalFd> {
+        close_on_exec()?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
         signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
     };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use acp_io_unit::{
+    close_on_exec,
     launch::Launch,
     procfs,
     record::{Ended, Started},
@@ -42,6 +43,7 @@ pub(crate) fn run() -> Result<ExitCode, String> {
 }
 
 fn keep(launch: &Launch) -> io::Result<ExitCode> {
+    close_on_exec()?;
     setsid()?;
     set_child_subreaper(Some(rustix::process::getpid()))?;
     let signals = signals::open(&[Signal::SIGCHLD])?;

@@ -133,7 +133,7 @@ impl Database {
             let (stats_only, gone) = match change.what {
                 SlotEffect::Put { stats_only } => (stats_only, None),
                 SlotEffect::Gone { name, slots } => {
-                    (false, Some(Arc::new(View { kind, name, uid, version: 0, spec: None, slots })))
+                    (false, Some(Arc::new(View { kind, name, uid, record: None, slots })))
                 }
             };
             self.journal.push(Change { kind, uid, stats_only, gone });
@@ -236,23 +236,22 @@ impl Database {
         Some(reported_view(holder.name.as_ref()?, uid, holder))
     }
 
-    fn declared_view(&self, record: &Record) -> View {
+    fn declared_view(&self, record: &Arc<Record>) -> View {
         let slots = self.slots.holder(record.uid).map(Holder::slots).unwrap_or_default();
         View { slots, ..bare_view(record) }
     }
 }
 
-fn bare_view(record: &Record) -> View {
+fn bare_view(record: &Arc<Record>) -> View {
     View {
         kind: record.kind,
         name: Arc::from(record.name.as_str()),
         uid: record.uid,
-        version: record.version,
-        spec: Some(Arc::clone(&record.value)),
+        record: Some(Arc::clone(record)),
         slots: Vec::new(),
     }
 }
 
 fn reported_view(name: &Arc<str>, uid: Uid, holder: &Holder) -> View {
-    View { kind: holder.kind, name: Arc::clone(name), uid, version: 0, spec: None, slots: holder.slots() }
+    View { kind: holder.kind, name: Arc::clone(name), uid, record: None, slots: holder.slots() }
 }

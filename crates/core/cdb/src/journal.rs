@@ -108,14 +108,7 @@ mod tests {
     #[test]
     fn ended_objects_are_bounded_by_their_bytes() {
         let mut journal = Journal::default();
-        let view = View {
-            kind: Kind::Job,
-            name: "j".into(),
-            uid: Uid::from_u128(1),
-            version: 0,
-            spec: None,
-            slots: Vec::new(),
-        };
+        let view = View { kind: Kind::Job, name: "j".into(), uid: Uid::from_u128(1), record: None, slots: Vec::new() };
         let each = view.bytes();
         let gone = Some(Arc::new(view));
         for uid in 0..u128::try_from(JOURNAL_GONE_BYTES_MAX / each + 10).expect("small") {

@@ -69,8 +69,8 @@ impl Selector {
         let is_equal = match &self.target {
             Target::Name => *view.name == *self.value,
             Target::Uid => view.uid.to_string() == self.value || view.uid.simple() == self.value,
-            Target::Spec(keys) => view.spec.as_deref().is_some_and(|spec| self.equals(spec, keys)),
-            Target::Meta(keys) => view.meta().is_some_and(|meta| self.equals(&meta.data, keys)),
+            Target::Spec(keys) => view.record.as_ref().is_some_and(|record| self.equals(&record.value, keys)),
+            Target::Meta(keys) => view.meta().is_some_and(|meta| self.equals(&meta.data.to_value(), keys)),
         };
         is_equal == (self.comparison == Comparison::Equal)
     }
@@ -99,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::view::SlotRecord;
+    use crate::{json::Json, spec::Spec, state::Record, view::SlotRecord};
 
     fn slot(reporter: &str, at: u64, state: &str) -> Arc<SlotRecord> {
         Arc::new(SlotRecord {
@@ -108,23 +108,17 @@ mod tests {
             incarnation: 1,
             sequence: 1,
             received: BootInstant::from_millis(at),
-            data: Arc::new(json!({"state": state})),
-            bytes: 20,
+            data: Json::new(&json!({"state": state})),
         })
     }
 
     #[test]
     fn compares_every_kind_of_value_as_text() {
-        let view = View {
-            kind: Kind::System,
-            name: "a".into(),
-            uid: Uid::from_u128(5),
-            version: 1,
-            spec: Some(Arc::new(
-                json!({"node": "n1", "cpus": 2, "autostart": true, "nics": [{"mac": "x"}], "none": null}),
-            )),
-            slots: vec![slot("b@n1", 5, "running"), slot("a@n1", 9, "stopped")],
-        };
+        let value = json!({"node": "n1", "cpus": 2, "autostart": true, "nics": [{"mac": "x"}], "none": null});
+        let (uid, spec) = (Uid::from_u128(5), Spec::Node(acp_wire_model::node::NodeSpec::default()));
+        let record = Record::new(Kind::System, "a".parse().expect("valid"), uid, 1, value, spec);
+        let slots = vec![slot("b@n1", 5, "running"), slot("a@n1", 9, "stopped")];
+        let view = View { kind: Kind::System, name: "a".into(), uid, record: Some(Arc::new(record)), slots };
         let holds = |path: &str, comparison, value: &str| {
             Selector::new(path, comparison, value.into()).expect(path).matches(&view)
         };

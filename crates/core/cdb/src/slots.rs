@@ -162,21 +162,21 @@ impl Slots {
         publication: Publication,
     ) -> Result<Published, Refusal> {
         self.check_order(reporter, &publication)?;
-        let sizes = self.check_reports(state, &publication)?;
-        self.check_room(reporter, &publication, &sizes)?;
+        let values = self.check_reports(state, &publication)?;
+        self.check_room(reporter, &publication, &values)?;
         let name =
             self.reporters.get_key_value(reporter).map_or_else(|| Arc::from(reporter), |(name, _)| Arc::clone(name));
         let known = self.reporters.entry(Arc::clone(&name)).or_default();
         (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
         let mut stale = if publication.replace { known.slots.clone() } else { BTreeSet::new() };
         let mut published = Published::default();
-        for (report, bytes) in publication.reports.into_iter().zip(sizes) {
+        for (report, value) in publication.reports.into_iter().zip(values) {
             let key = (report.uid, report.facet);
             if report.kind.is_declared() && state.get(report.uid).is_none_or(|record| record.kind != report.kind) {
                 published.unknown.push(report.uid);
                 continue;
             }
-            let change = match report.data {
+            let change = match value {
                 Some(data) => {
                     stale.remove(&key);
                     let slot = SlotRecord {
@@ -185,8 +185,7 @@ impl Slots {
                         incarnation: publication.incarnation,
                         sequence: publication.sequence,
                         received: now,
-                        data: Arc::new(data),
-                        bytes,
+                        data,
                     };
                     self.put(report.kind, report.uid, report.name, slot)
                 }
@@ -211,11 +210,11 @@ impl Slots {
         // A reported object that is new has a new name, so `renamed` covers its birth.
         let renamed = !kind.is_declared() && self.rename(kind, uid, name.unwrap_or_default().as_str());
         let holder = self.holders.entry(uid).or_insert_with(|| Holder { kind, name: None, slots: BTreeMap::new() });
-        let (facet, bytes) = (slot.facet, slot.bytes);
+        let (facet, bytes) = (slot.facet, slot.data.text().len());
         let key = (Arc::clone(&slot.reporter), facet);
         let old = holder.slots.get(&key);
         let is_same = old.is_some_and(|old| old.data == slot.data);
-        let old_bytes = old.map(|old| old.bytes);
+        let old_bytes = old.map(|old| old.data.text().len());
         if let Some(reporter) = self.reporters.get_mut(&key.0) {
             reporter.slots.insert((uid, facet));
             reporter.bytes = reporter.bytes + bytes - old_bytes.unwrap_or(0);
@@ -236,10 +235,10 @@ impl Slots {
         let slot = holder.slots.remove(&(Arc::clone(reporter), facet))?;
         let kind = holder.kind;
         self.count -= 1;
-        self.bytes -= slot.bytes;
+        self.bytes -= slot.data.text().len();
         if let Some(reporter) = self.reporters.get_mut(reporter) {
             reporter.slots.remove(&(uid, facet));
-            reporter.bytes -= slot.bytes;
+            reporter.bytes -= slot.data.text().len();
         }
         let ended = before.map(|slots| (self.remove_holder(uid), slots));
         let what = match ended {

@@ -158,6 +158,6 @@ impl StoredObject {
             name: name.to_string(),
             reason: refusal.message,
         })?;
-        Ok(Record { kind, name, uid, version, value: Arc::new(value), spec })
+        Ok(Record::new(kind, name, uid, version, value, spec))
     }
 }

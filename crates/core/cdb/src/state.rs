@@ -21,6 +21,7 @@ use crate::{
     claims::Claims,
     codec::{Stall, decode},
     hash::Hash,
+    json::Json,
     refusal::Refusal,
     spec::Spec,
     subnet::Subnet,
@@ -39,8 +40,16 @@ pub struct Record {
     pub version: u64,
     /// The spec with everything in it, also what this version does not know.
     pub value: Arc<Value>,
+    /// The same as it is sent.
+    pub json: Json,
     /// The spec as this version understands it.
     pub spec: Spec,
+}
+
+impl Record {
+    pub(crate) fn new(kind: Kind, name: Name, uid: Uid, version: u64, value: Value, spec: Spec) -> Self {
+        Self { kind, name, uid, version, json: Json::new(&value), value: Arc::new(value), spec }
+    }
 }
 
 /// Who the cluster is, and its first node: said by the first entry.

@@ -310,7 +310,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
     fn no_story_harms_a_guest_and_every_story_comes_to_rest(events in prop::collection::vec(event(), 0..80)) {

@@ -4,10 +4,7 @@
 //! namespace and outlives whoever started it.
 
 use std::{
-    collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -16,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
 use crate::{
-    Layout, cgroup, leftovers,
+    Layout, cgroup, devices, leftovers,
     namespace::on_thread,
     process::{self, Identity},
     record::Record,
@@ -27,8 +24,6 @@ use crate::{
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a process may take to end after it was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// Where the framework records the modes of devices that it changed.
-const DEVICES: &str = "devices.json";
 
 /// How a node is to be started.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +58,10 @@ pub fn ensure(layout: &Layout, options: &Options) -> Result<bool> {
 /// Writes the framework's configuration: everything a node needs to know that is not its own default.
 fn configure(layout: &Layout, options: &Options) -> Result<()> {
     let path = layout.etc().join("framework.toml");
-    let text = format!("# Written by `cargo xtask up`.\ncgroup_root = \"{}\"\n", layout.name());
-    let node = format!("# The node's name is {}, given on the command line.\n", options.node);
-    fs::write(&path, text + &node).with_context(|| format!("cannot write {}", path.display()))
+    let (node, root) = (&options.node, layout.name());
+    let text =
+        format!("# Written anew whenever the node is started.\nnode_name = \"{node}\"\ncgroup_root = \"{root}\"\n");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn spawn(layout: &Layout, options: &Options) -> Result<Identity> {
@@ -111,7 +107,7 @@ pub fn take_down(layout: &Layout) -> Result<Vec<String>> {
     }
     cgroup::kill(&layout.name())?;
     cgroup::remove(&layout.name())?;
-    restore_devices(layout)?;
+    devices::restore(layout)?;
     layout.namespace().remove()?;
     if record.is_some_and(|record| record.host_network) {
         clean_host_network()?;
@@ -130,23 +126,6 @@ pub fn take_down_and_verify(layout: &Layout) -> Result<Vec<String>> {
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     })?;
     Ok(forced)
-}
-
-/// Gives devices back the modes that the framework found, unless another node on this machine still uses them.
-fn restore_devices(layout: &Layout) -> Result<()> {
-    let Ok(text) = fs::read_to_string(layout.run().join(DEVICES)) else { return Ok(()) };
-    let modes: BTreeMap<String, u32> =
-        serde_json::from_str(&text).context("the record of changed devices is damaged")?;
-    let others = process::all().into_iter().any(|pid| process::name(pid) == "acp-framework");
-    if others {
-        return Ok(());
-    }
-    for (device, mode) in modes {
-        let path = Path::new(&device);
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .with_context(|| format!("cannot restore {device}"))?;
-    }
-    Ok(())
 }
 
 /// Removes links and table of ACP from the host's network, should the node have left them.

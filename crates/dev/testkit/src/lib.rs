@@ -8,6 +8,7 @@
 //! can be taken down also when nobody remembers how it was started.
 
 pub mod cgroup;
+mod devices;
 pub mod guard;
 pub mod http;
 pub mod layout;

@@ -118,7 +118,7 @@ mod tests {
         let answered = namespace.run(|| {
             let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
             std::net::TcpStream::connect(listener.local_addr()?)?;
-            Ok(links_here()?)
+            links_here()
         });
         assert_eq!(answered.expect("its loopback is up"), Vec::<String>::new());
         namespace.remove().expect("removed");

@@ -1,7 +1,7 @@
 //! What may come in from outside: the rules of `deny.toml`, checked against the dependency graph.
 //!
 //! The file has the form that cargo-deny reads, and where cargo-deny is installed it is run as well. It is not installed
-//! by us: compiling it takes longer than our whole gate may (docs/adr/0007-deny.md).
+//! by us: compiling it would take a quarter of the gate's time (docs/adr/0007-deny.md).
 
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 

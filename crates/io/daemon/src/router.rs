@@ -75,8 +75,17 @@ impl<M: Method> Sink<M> {
 
     /// Sends one reply with file descriptors.
     pub async fn send_fds(&self, reply: M::Reply, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+        self.pass(encode::<M>(&reply, fds)?).await
+    }
+
+    /// Sends one reply that is JSON already and reads as `M::Reply`, for replies put together from parts kept as text.
+    pub async fn send_json(&self, parameters: Box<RawValue>) -> Result<(), Failure> {
+        self.pass(Encoded { parameters, fds: Vec::new() }).await
+    }
+
+    async fn pass(&self, reply: Encoded) -> Result<(), Failure> {
         let (written, is_written) = oneshot::channel();
-        let outgoing = Outgoing { reply: encode::<M>(&reply, fds)?, written };
+        let outgoing = Outgoing { reply, written };
         let gone = || Failure::new(Code::Cancelled, "the caller is gone");
         self.outgoing.send(outgoing).await.map_err(|_unsent| gone())?;
         is_written.await.map_err(|_dropped| gone())

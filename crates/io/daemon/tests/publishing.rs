@@ -101,6 +101,8 @@ async fn everything_is_said_again_after_the_cluster_service_restarts() {
     put(1, 11);
     reporter.remove(Kind::Volume, Uid::from_u128(2));
     wait_for("the change is published", || (slots(&published) == [(1, json!(11))]).then_some(())).await;
+    let said = published.lock().expect("no panic").len();
+    assert!(said <= 5, "one conversation, a call per change: {said} calls");
     stop(cluster).await;
     put(3, 30);
     let (cluster, published) = start_cluster(directory.path());

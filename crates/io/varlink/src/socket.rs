@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use rustix::net::RecvFlags;
 use serde::Serialize;
 use tokio::{io::Interest, net::UnixStream};
 use zlink::{
@@ -102,8 +103,17 @@ impl Reader {
 
     /// Returns when the peer has closed the connection or sent something unasked.
     pub async fn closed(&self) {
-        // An error of the socket is an end, too.
-        drop(self.stream.ready(Interest::READABLE).await);
+        // The runtime may remember a readiness that was used up: only a look into the socket tells.
+        while self.stream.readable().await.is_ok() {
+            let look = || {
+                let mut byte = [0_u8];
+                rustix::net::recv(&*self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
+            };
+            match self.stream.try_io(Interest::READABLE, look) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Who is at the other end.

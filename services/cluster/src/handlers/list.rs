@@ -2,30 +2,43 @@
 
 use std::sync::Arc;
 
-use acp_base::Failure;
+use acp_base::{BootInstant, Failure};
 use acp_core_cdb::{
-    Comparison, Selector, View,
+    Comparison, Rendered, Selector, View,
     limits::{BATCH_BYTES, BATCH_OBJECTS_MAX},
 };
 use acp_io_daemon::{Call, Sink, boot_now};
 use acp_wire_api::cluster::{self as api, List, ListReply, SelectorOp};
-use acp_wire_model::Object;
+use serde::Serialize;
 
-use super::App;
+use super::{App, to_json};
+
+/// A [`ListReply`] whose objects are JSON already.
+#[derive(Debug, Serialize)]
+struct Reply<'a> {
+    objects: Vec<Rendered<'a>>,
+    index: u64,
+}
 
 pub(super) async fn list(app: Arc<App>, call: Call<List>, sink: Sink<List>) -> Result<ListReply, Failure> {
     let selectors = selectors(call.request.selectors)?;
     app.reach(call.request.min_index).await?;
     let (mut views, index) = app.database.list(call.request.kind.into_iter().collect()).await?;
     views.retain(|view| selectors.iter().all(|selector| selector.matches(view)));
-    let mut batches = Batches::new(views);
+    let mut batches = Batches::new(&views);
     loop {
-        let objects = batches.next_batch();
+        let batch = batches.next_batch();
+        let now = boot_now();
         if batches.is_empty() {
+            let objects = batch.iter().map(|view| view.to_object(now)).collect();
             return Ok(ListReply { objects, index });
         }
-        sink.send(ListReply { objects, index }).await?;
+        sink.send_json(to_json(&Reply { objects: rendered(batch, now), index })?).await?;
     }
+}
+
+fn rendered(views: &[View], now: BootInstant) -> Vec<Rendered<'_>> {
+    views.iter().map(|view| view.rendered(now)).collect()
 }
 
 fn selectors(asked: Vec<api::Selector>) -> Result<Vec<Selector>, Failure> {
@@ -40,34 +53,33 @@ fn selectors(asked: Vec<api::Selector>) -> Result<Vec<Selector>, Failure> {
     asked.into_iter().map(convert).collect()
 }
 
-/// Views as objects, a batch at a time: only one batch is ever copied out of the database.
+/// Views in batches of bounded number and size.
 #[derive(Debug)]
-pub(super) struct Batches {
-    views: std::iter::Peekable<std::vec::IntoIter<View>>,
+pub(super) struct Batches<'a> {
+    rest: &'a [View],
 }
 
-impl Batches {
-    pub(super) fn new(views: Vec<View>) -> Self {
-        Self { views: views.into_iter().peekable() }
+impl<'a> Batches<'a> {
+    pub(super) const fn new(views: &'a [View]) -> Self {
+        Self { rest: views }
     }
 
     /// Whether all views have been taken.
-    pub(super) fn is_empty(&mut self) -> bool {
-        self.views.peek().is_none()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
-    /// The next objects, within the bounds of a batch.
-    pub(super) fn next_batch(&mut self) -> Vec<Object> {
-        let now = boot_now();
-        let mut objects = Vec::new();
+    /// The next views: one at least, if there is one.
+    pub(super) fn next_batch(&mut self) -> &'a [View] {
         let mut bytes = 0;
-        while objects.len() < BATCH_OBJECTS_MAX
-            && bytes < BATCH_BYTES
-            && let Some(view) = self.views.next()
-        {
+        let fits = |view: &&View| {
+            let is_open = bytes < BATCH_BYTES;
             bytes += view.bytes();
-            objects.push(view.to_object(now));
-        }
-        objects
+            is_open
+        };
+        let count = self.rest.iter().take(BATCH_OBJECTS_MAX).take_while(fits).count();
+        let (batch, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        batch
     }
 }

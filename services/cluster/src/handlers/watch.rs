@@ -2,16 +2,42 @@
 
 use std::sync::Arc;
 
-use acp_base::{Failure, Uid};
-use acp_core_cdb::{Cursor, CursorError, Event, WatchFilter};
+use acp_base::{BootInstant, Failure, Uid};
+use acp_core_cdb::{Cursor, CursorError, Event, Rendered, View, WatchFilter};
 use acp_io_daemon::{Call, Sink, boot_now};
-use acp_wire_api::cluster::{Watch, WatchChange, WatchEvent, WatchReply};
+use acp_wire_api::cluster::{Watch, WatchChange, WatchReply};
+use serde::Serialize;
 
-use super::{App, list::Batches};
+use super::{App, list::Batches, to_json};
 use crate::{
     metrics,
     service::{Beginning, Told},
 };
+
+/// A [`WatchReply`] whose objects are JSON already.
+#[derive(Debug, Serialize)]
+struct Reply<'a> {
+    events: Vec<ReplyEvent<'a>>,
+    cursor: String,
+}
+
+/// One of its events.
+#[derive(Debug, Serialize)]
+struct ReplyEvent<'a> {
+    change: WatchChange,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Rendered<'a>>,
+}
+
+impl<'a> ReplyEvent<'a> {
+    const fn bare(change: WatchChange) -> Self {
+        Self { change, object: None }
+    }
+
+    const fn of(change: WatchChange, view: &'a View, now: BootInstant) -> Self {
+        Self { change, object: Some(view.rendered(now)) }
+    }
+}
 
 pub(super) async fn watch(app: Arc<App>, call: Call<Watch>, sink: Sink<Watch>) -> Result<WatchReply, Failure> {
     let _open = app.open_watch()?;
@@ -31,9 +57,9 @@ pub(super) async fn watch(app: Arc<App>, call: Call<Watch>, sink: Sink<Watch>) -
             }
             Told::Events { events, position, cursor } => {
                 let now = boot_now();
-                let events = events.into_iter().map(|event| match event {
-                    Event::Put(view) => WatchEvent { change: WatchChange::Put, object: Some(view.to_object(now)) },
-                    Event::Delete(view) => WatchEvent { change: WatchChange::Delete, object: Some(view.to_object(now)) },
+                let events = events.iter().map(|event| match event {
+                    Event::Put(view) => ReplyEvent::of(WatchChange::Put, view, now),
+                    Event::Delete(view) => ReplyEvent::of(WatchChange::Delete, view, now),
                 });
                 watcher.send(events.collect(), cursor).await?;
                 position
@@ -55,7 +81,7 @@ impl Watcher {
         match self.app.database.resume(cursor).await? {
             None => self.send_state(true).await,
             Some(position) => {
-                self.send(vec![bare(WatchChange::Synced)], cursor).await?;
+                self.send(vec![ReplyEvent::bare(WatchChange::Synced)], cursor).await?;
                 Ok(position)
             }
         }
@@ -66,13 +92,13 @@ impl Watcher {
         let Beginning { views, position, cursor } = self.app.database.begin(&self.filter).await?;
         // Half a state is nothing to go on from: whoever comes back with this cursor gets the state again.
         let incomplete = Cursor { boot: Uid::from_u128(0), ..cursor };
-        let mut batches = Batches::new(views);
-        let mut events: Vec<WatchEvent> = is_resync.then(|| bare(WatchChange::Resync)).into_iter().collect();
+        let mut batches = Batches::new(&views);
+        let mut events: Vec<_> = is_resync.then(|| ReplyEvent::bare(WatchChange::Resync)).into_iter().collect();
         loop {
-            let objects = batches.next_batch();
-            events.extend(objects.into_iter().map(|object| WatchEvent { change: WatchChange::Put, object: Some(object) }));
+            let (batch, now) = (batches.next_batch(), boot_now());
+            events.extend(batch.iter().map(|view| ReplyEvent::of(WatchChange::Put, view, now)));
             if batches.is_empty() {
-                events.push(bare(WatchChange::Synced));
+                events.push(ReplyEvent::bare(WatchChange::Synced));
                 self.send(events, cursor).await?;
                 return Ok(position);
             }
@@ -80,11 +106,8 @@ impl Watcher {
         }
     }
 
-    async fn send(&self, events: Vec<WatchEvent>, cursor: Cursor) -> Result<(), Failure> {
-        self.sink.send(WatchReply { events, cursor: cursor.to_string() }).await
+    async fn send(&self, events: Vec<ReplyEvent<'_>>, cursor: Cursor) -> Result<(), Failure> {
+        let reply = to_json(&Reply { events, cursor: cursor.to_string() })?;
+        self.sink.send_json(reply).await
     }
-}
-
-const fn bare(change: WatchChange) -> WatchEvent {
-    WatchEvent { change, object: None }
 }

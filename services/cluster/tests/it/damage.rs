@@ -43,7 +43,10 @@ async fn a_restart_keeps_everything_acknowledged() {
     node.stop().await;
     let node = Node::start(directory.path());
     let again = node.status().await;
-    assert_eq!((again.cluster, again.index, again.hash, again.epoch), (status.cluster, status.index, status.hash, status.epoch));
+    assert_eq!(
+        (again.cluster, again.index, again.hash, again.epoch),
+        (status.cluster, status.index, status.hash, status.epoch)
+    );
     assert_eq!(node.list(all(Kind::System)).await.expect("listed"), objects);
     node.stop().await;
 }
@@ -66,7 +69,8 @@ async fn a_power_failure_loses_nothing_acknowledged() {
         let survivor = Node::start_with(copy.path(), config.clone());
         let recovered = survivor.status().await;
         assert_eq!((recovered.index, recovered.hash), (status.index, status.hash));
-        let there: Vec<Uid> = survivor.list(all(Kind::System)).await.expect("listed").iter().map(|object| object.uid).collect();
+        let there: Vec<Uid> =
+            survivor.list(all(Kind::System)).await.expect("listed").iter().map(|object| object.uid).collect();
         for uid in &acknowledged {
             assert!(there.contains(uid), "{uid} was acknowledged and is gone");
         }
@@ -99,7 +103,8 @@ async fn a_database_of_another_node_is_left_alone() {
     Node::start(directory.path()).stop().await;
     let path = database(directory.path());
     let before = fs::read(&path).expect("readable");
-    let mut context = acp_io_daemon::Context::for_test("cluster", directory.path(), vec![acp_wire_api::cluster::interface()]);
+    let mut context =
+        acp_io_daemon::Context::for_test("cluster", directory.path(), vec![acp_wire_api::cluster::interface()]);
     context.node = "other".parse().expect("valid");
     let run = <acp_cluster::Cluster as acp_io_daemon::Daemon>::run(Config::default(), context);
     let fatal = run.await.expect_err("not ours");
@@ -138,7 +143,11 @@ async fn an_entry_of_a_newer_version_stalls_writes_and_nothing_else() {
     let node = Node::start(directory.path());
     let status = node.status().await;
     assert_eq!((status.index, &status.hash), (before.index, &before.hash));
-    assert!(status.stalled.contains("\"feature_level\"") && status.stalled.contains("upgrade ACP"), "{}", status.stalled);
+    assert!(
+        status.stalled.contains("\"feature_level\"") && status.stalled.contains("upgrade ACP"),
+        "{}",
+        status.stalled
+    );
     assert_eq!(node.health(), status.stalled);
     node.get(Kind::System, "a").await.expect("reads go on");
     let refused = node.create(Kind::System, "b", system()).await.expect_err("writes do not");

@@ -47,7 +47,8 @@ async fn entries_say_who_what_and_what_came_of_it() {
 async fn a_follower_gets_new_entries_as_they_come() {
     let directory = directory();
     let node = Node::start(directory.path());
-    let mut replies = node.service().stream::<api::ReadLog>(ReadLogRequest { from: 2, follow: true }).await.expect("open");
+    let mut replies =
+        node.service().stream::<api::ReadLog>(ReadLogRequest { from: 2, follow: true }).await.expect("open");
     for number in 0..3 {
         node.create(Kind::System, &format!("s{number}"), system()).await.expect("free");
     }

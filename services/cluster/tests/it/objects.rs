@@ -1,9 +1,7 @@
 //! Writes, reads, refusals.
 
 use acp_base::Code;
-use acp_wire_api::cluster::{
-    self as api, DeleteRequest, GetRequest, ListRequest, Selector, SelectorOp, UpdateRequest,
-};
+use acp_wire_api::cluster::{self as api, DeleteRequest, GetRequest, ListRequest, Selector, SelectorOp, UpdateRequest};
 use acp_wire_model::{Kind, network::NetworkSpec, system::SystemSpec};
 use serde_json::json;
 
@@ -36,7 +34,12 @@ async fn what_apply_filled_in_is_answered_and_read_back() {
     assert_eq!((&reply.object.spec, reply.object.version), (&written.spec, written.index));
     assert!(reply.index >= written.index);
 
-    let update = UpdateRequest { kind: Kind::System, uid: written.uid, patch: json!({"cpus": 3}), if_version: Some(written.index) };
+    let update = UpdateRequest {
+        kind: Kind::System,
+        uid: written.uid,
+        patch: json!({"cpus": 3}),
+        if_version: Some(written.index),
+    };
     let updated = node.service().call::<api::Update>(update.clone()).await.expect("the version is right");
     assert_eq!((&updated.spec["cpus"], &updated.spec["nics"]), (&json!(3), &written.spec["nics"]));
     let conflict = node.service().call::<api::Update>(update).await.expect_err("the version has passed");
@@ -46,7 +49,10 @@ async fn what_apply_filled_in_is_answered_and_read_back() {
     assert!(lan.spec_as::<NetworkSpec>().expect("a spec").nat);
     let used = node.service().call::<api::Delete>(DeleteRequest { kind: Kind::Network, uid: lan.uid }).await;
     let used = used.expect_err("used");
-    assert_eq!((used.code, used.message.as_str()), (Code::FailedPrecondition, "network \"lan\" is used by system \"a\""));
+    assert_eq!(
+        (used.code, used.message.as_str()),
+        (Code::FailedPrecondition, "network \"lan\" is used by system \"a\"")
+    );
     node.service().call::<api::Delete>(DeleteRequest { kind: Kind::System, uid: written.uid }).await.expect("unused");
     let gone = node.get(Kind::System, "a").await.expect_err("deleted");
     assert_eq!((gone.code, gone.message.as_str()), (Code::NotFound, "no system named \"a\""));
@@ -74,7 +80,10 @@ async fn of_many_who_want_one_name_exactly_one_gets_it() {
     let won: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
     assert_eq!(won.len(), 1);
     for lost in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-        assert_eq!((lost.code, lost.message.as_str()), (Code::AlreadyExists, "a system named \"contested\" exists already"));
+        assert_eq!(
+            (lost.code, lost.message.as_str()),
+            (Code::AlreadyExists, "a system named \"contested\" exists already")
+        );
     }
     assert_eq!(node.get(Kind::System, "contested").await.expect("one won").uid, won[0].uid);
     assert_eq!(node.status().await.index, 65, "every attempt is an entry");
@@ -88,7 +97,11 @@ async fn bad_input_is_named_and_leaves_no_entry() {
     let mut misspelt = system();
     misspelt["cpu"] = json!(2);
     let failure = node.create(Kind::System, "a", misspelt).await.expect_err("no such field");
-    assert!(failure.code == Code::InvalidArgument && failure.message.contains("no field \"cpu\" there; the fields are node, cpus"), "{failure}");
+    assert!(
+        failure.code == Code::InvalidArgument
+            && failure.message.contains("no field \"cpu\" there; the fields are node, cpus"),
+        "{failure}"
+    );
     let mut huge = system();
     huge["node"] = json!("x".repeat(300_000));
     assert_eq!(node.create(Kind::System, "a", huge).await.expect_err("too large").code, Code::InvalidArgument);
@@ -98,7 +111,10 @@ async fn bad_input_is_named_and_leaves_no_entry() {
     assert!(failure.message.contains("\"descripton\""), "{failure}");
     for (name, uid) in [(None, None), (Some("test".to_owned()), Some(uid))] {
         let request = GetRequest { kind: Kind::Node, name, uid, min_index: None };
-        assert_eq!(node.service().call::<api::Get>(request).await.expect_err("one of both").code, Code::InvalidArgument);
+        assert_eq!(
+            node.service().call::<api::Get>(request).await.expect_err("one of both").code,
+            Code::InvalidArgument
+        );
     }
     assert_eq!(node.status().await.index, 1);
     let failure = node.create(Kind::Job, "a", json!({})).await.expect_err("reported");

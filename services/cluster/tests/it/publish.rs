@@ -17,9 +17,11 @@ async fn reporter_and_age_come_with_the_slot() {
     let directory = directory();
     let node = Node::start(directory.path());
     let uid = node.create(Kind::System, "a", system()).await.expect("free").uid;
-    let meta = Report { kind: Kind::System, uid, name: None, facet: Facet::Meta, data: Some(json!({"state": "stopped"})) };
+    let meta =
+        Report { kind: Kind::System, uid, name: None, facet: Facet::Meta, data: Some(json!({"state": "stopped"})) };
     let nobody = Report { uid: Uid::from_u128(77), ..meta.clone() };
-    let request = PublishRequest { incarnation: 5, sequence: 1, reports: vec![meta, nobody, job(9, json!({}))], replace: false };
+    let request =
+        PublishRequest { incarnation: 5, sequence: 1, reports: vec![meta, nobody, job(9, json!({}))], replace: false };
     let reply = node.service().call::<api::Publish>(request.clone()).await.expect("taken");
     assert_eq!(reply.unknown, [Uid::from_u128(77)]);
     let slots = node.get(Kind::System, "a").await.expect("there").slots;

@@ -57,7 +57,12 @@ async fn the_state_comes_first_then_every_change() {
     assert_eq!(watcher.change().await, said(WatchChange::Synced, ""));
     let new = node.create(Kind::System, "new", system()).await.expect("free").uid;
     assert_eq!(watcher.change().await, said(WatchChange::Put, "new"));
-    let publish = PublishRequest { incarnation: 1, sequence: 1, reports: vec![job(9, json!({"state": "running"}))], replace: false };
+    let publish = PublishRequest {
+        incarnation: 1,
+        sequence: 1,
+        reports: vec![job(9, json!({"state": "running"}))],
+        replace: false,
+    };
     node.service().call::<api::Publish>(publish).await.expect("taken");
     assert_eq!(watcher.change().await, said(WatchChange::Put, "job-9"));
     node.service().call::<api::Delete>(DeleteRequest { kind: Kind::System, uid: new }).await.expect("unused");
@@ -66,7 +71,10 @@ async fn the_state_comes_first_then_every_change() {
     node.service().call::<api::Publish>(gone).await.expect("taken back");
     let (change, object) = watcher.event().await;
     let object = object.expect("as it was last");
-    assert_eq!((change, object.name.as_str(), &object.slots[0].data["state"]), (WatchChange::Delete, "job-9", &json!("running")));
+    assert_eq!(
+        (change, object.name.as_str(), &object.slots[0].data["state"]),
+        (WatchChange::Delete, "job-9", &json!("running"))
+    );
     assert_eq!(node.status().await.watches, 1);
     node.stop().await;
 }
@@ -105,7 +113,8 @@ async fn a_watch_that_falls_behind_is_resynchronised_and_ends_up_right() {
     // More changes than the journal remembers, while nobody reads.
     let rounds = u64::try_from(acp_core_cdb::limits::JOURNAL_CHANGES_MAX / 1_000 + 4).expect("small");
     for round in 1..=rounds {
-        let reports = (1..=1_000).map(|number| job(number, json!({"round": round, "padding": "x".repeat(200)}))).collect();
+        let reports =
+            (1..=1_000).map(|number| job(number, json!({"round": round, "padding": "x".repeat(200)}))).collect();
         let publish = PublishRequest { incarnation: 1, sequence: round, reports, replace: false };
         node.service().call::<api::Publish>(publish).await.expect("taken");
     }

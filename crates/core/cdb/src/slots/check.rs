@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Publication, SlotReport, Slots};
 use crate::{
+    json::Json,
     limits::{REPORTED_MAX, REPORTED_NAME_BYTES_MAX, REPORTERS_MAX, REPORTS_MAX, SLOT_BYTES_MAX, SLOTS_MAX},
     refusal::{Refusal, with_article},
     state::State,
@@ -35,8 +36,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Checks every report and answers the size of its value.
-    pub(super) fn check_reports(&self, state: &State, publication: &Publication) -> Result<Vec<usize>, Refusal> {
+    /// Checks every report and answers its value as text.
+    pub(super) fn check_reports(&self, state: &State, publication: &Publication) -> Result<Vec<Option<Json>>, Refusal> {
         let count = publication.reports.len();
         if count > REPORTS_MAX {
             return Err(Refusal::invalid(format!(
@@ -44,16 +45,16 @@ impl Slots {
             )));
         }
         let mut kinds = BTreeMap::new();
-        let mut sizes = Vec::with_capacity(count);
+        let mut values = Vec::with_capacity(count);
         for (position, report) in publication.reports.iter().enumerate() {
             let first = *kinds.entry(report.uid).or_insert(report.kind);
-            let size = self.check_report(state, report, first);
-            sizes.push(size.map_err(|refusal| refusal.at(format!("reports[{position}]")))?);
+            let value = self.check_report(state, report, first);
+            values.push(value.map_err(|refusal| refusal.at(format!("reports[{position}]")))?);
         }
-        Ok(sizes)
+        Ok(values)
     }
 
-    fn check_report(&self, state: &State, report: &SlotReport, first: Kind) -> Result<usize, Refusal> {
+    fn check_report(&self, state: &State, report: &SlotReport, first: Kind) -> Result<Option<Json>, Refusal> {
         let (kind, uid) = (report.kind, report.uid);
         let held = self.holders.get(&uid).map_or(first, |holder| holder.kind);
         if held != kind {
@@ -70,19 +71,25 @@ impl Slots {
             check_name(report)?;
         }
         match &report.data {
-            None => Ok(0),
-            Some(Value::Object(data)) => {
-                let bytes = serde_json::to_vec(data).map_or(usize::MAX, |bytes| bytes.len());
+            None => Ok(None),
+            Some(data @ Value::Object(_)) => {
+                let value = Json::new(data);
+                let bytes = value.text().len();
                 if bytes > SLOT_BYTES_MAX {
                     return Err(Refusal::invalid(format!("data has {bytes} bytes; a slot holds {SLOT_BYTES_MAX}")));
                 }
-                Ok(bytes)
+                Ok(Some(value))
             }
             Some(_) => Err(Refusal::invalid("data is no object")),
         }
     }
 
-    pub(super) fn check_room(&self, reporter: &str, publication: &Publication, sizes: &[usize]) -> Result<(), Refusal> {
+    pub(super) fn check_room(
+        &self,
+        reporter: &str,
+        publication: &Publication,
+        values: &[Option<Json>],
+    ) -> Result<(), Refusal> {
         let given = || publication.reports.iter().filter(|report| report.data.is_some());
         let own = self.reporters.get(reporter);
         let (freed, freed_bytes) =
@@ -91,7 +98,7 @@ impl Slots {
             publication.replace || own.is_none_or(|own| !own.slots.contains(&(report.uid, report.facet)))
         };
         let count = self.count - freed + given().filter(is_new).count();
-        let bytes = self.bytes - freed_bytes + sizes.iter().sum::<usize>();
+        let bytes = self.bytes - freed_bytes + values.iter().flatten().map(|value| value.text().len()).sum::<usize>();
         let born = given().filter(|report| !report.kind.is_declared() && !self.holders.contains_key(&report.uid));
         let reported = self.reported + born.count();
         for (what, needed, most) in [

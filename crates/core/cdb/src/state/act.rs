@@ -82,7 +82,7 @@ impl State {
     }
 
     fn put(&mut self, kind: Kind, name: Name, uid: Uid, value: Value, spec: Spec) -> Done {
-        let record = self.insert(Record { kind, name, uid, version: self.index, value: Arc::new(value), spec });
+        let record = self.insert(Record::new(kind, name, uid, self.index, value, spec));
         Done { effect: Effect::Put, record }
     }
 

@@ -41,7 +41,7 @@ fn only_a_newer_publication_counts() {
     say(&mut world, "storage@n1", (6, 1), false, vec![]).expect("a new life begins anew");
     say(&mut world, "storage@n2", (1, 1), false, vec![]).expect("another reporter has its own count");
     let view = world.db.get(Kind::Volume, &Key::Name("default/v9".into())).expect("reported");
-    assert_eq!((view.slots[0].incarnation, view.slots[0].sequence, &view.slots[0].data["size"]), (5, 8, &json!(2)));
+    assert_eq!((view.slots[0].incarnation, view.slots[0].sequence, view.slots[0].data.text()), (5, 8, r#"{"size":2}"#));
 }
 
 #[test]
@@ -135,4 +135,25 @@ fn of_two_objects_with_one_name_the_newer_is_found() {
     say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Job, uid(6), None, Facet::Meta, None)])
         .expect("valid");
     assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(5));
+}
+
+#[test]
+fn rendered_text_reads_exactly_as_the_object() {
+    let mut world = World::new();
+    let system = world.create(Kind::System, "a", plain_system()).expect("valid").record.uid;
+    let meta = report(
+        Kind::System,
+        system,
+        None,
+        Facet::Meta,
+        Some(json!({"state": "running", "x": [1.5, null, "\u{e4}\"\n"]})),
+    );
+    say(&mut world, "hypervisor@n1", (1, 1), false, vec![meta, volume(9, 1)]).expect("valid");
+    let later = BootInstant::from_millis(1_234);
+    for view in world.db.list(&[]) {
+        let object = view.to_object(later);
+        let text = serde_json::to_string(&view.rendered(later)).expect("text");
+        assert_eq!(text, serde_json::to_string(&object).expect("text"));
+        assert!(object.slots.iter().all(|slot| slot.age_ms == 234));
+    }
 }

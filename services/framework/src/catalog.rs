@@ -1,0 +1,227 @@
+//! Every template, checked, and the names of units.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
+
+use acp_base::Failure;
+use acp_core_supervise::start_order;
+use acp_io_unit::capability::Capability;
+
+use crate::{
+    account::NOUNS,
+    config::Config,
+    template::{self, Template},
+};
+
+/// The name of the framework's own control group, which no unit may have.
+pub(crate) const OWN_GROUP: &str = "framework";
+
+/// The longest instance.
+const INSTANCE_LEN_MAX: usize = 64;
+
+/// The name of a unit: `<template>` or `<template>@<instance>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnitName {
+    pub(crate) template: String,
+    pub(crate) instance: Option<String>,
+}
+
+impl UnitName {
+    /// The name of an instance.
+    pub(crate) fn of(template: &str, instance: &str) -> Result<Self, Failure> {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if instance.is_empty() || instance.len() > INSTANCE_LEN_MAX || instance.starts_with('.') || !instance.chars().all(is_good) {
+            return Err(Failure::invalid(format!(
+                "{instance:?} is no instance: 1 to {INSTANCE_LEN_MAX} letters, digits, dots, underscores and dashes, not beginning with a dot"
+            )));
+        }
+        Ok(Self { template: template.to_owned(), instance: Some(instance.to_owned()) })
+    }
+}
+
+impl FromStr for UnitName {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let (template, instance) = text.split_once('@').map_or((text, None), |(template, rest)| (template, Some(rest)));
+        if let Err(error) = template.parse::<acp_base::Name>() {
+            return Err(Failure::invalid(format!("{text:?} is no unit's name: {error}")));
+        }
+        match instance {
+            Some(instance) => Self::of(template, instance),
+            None => Ok(Self { template: template.to_owned(), instance: None }),
+        }
+    }
+}
+
+impl fmt::Display for UnitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instance {
+            Some(instance) => write!(f, "{}@{instance}", self.template),
+            None => f.write_str(&self.template),
+        }
+    }
+}
+
+/// Every template in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalog {
+    templates: BTreeMap<String, Arc<Template>>,
+    order: Vec<String>,
+}
+
+impl Catalog {
+    /// The shipped templates with those of the configuration laid over them.
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+        let mut templates = Config::shipped()?.template;
+        templates.extend(config.template.clone());
+        for (name, template) in &templates {
+            check(name, template).map_err(|why| format!("template.{name}.{why}"))?;
+        }
+        let edges = templates.iter().map(|(name, template)| {
+            let owners = template.owners.iter().filter(|owner| templates.contains_key(*owner));
+            (name.clone(), template.requires.iter().chain(owners).cloned().collect())
+        });
+        let order = start_order(&edges.collect()).map_err(|error| error.to_string())?;
+        for (name, template) in &templates {
+            let bad = template.requires.iter().find(|needed| !templates.get(*needed).is_some_and(|needed| needed.boot));
+            if let Some(needed) = bad {
+                return Err(format!("template.{name}.requires: {needed} is not started with the framework"));
+            }
+        }
+        let templates = templates.into_iter().map(|(name, template)| (name, Arc::new(template))).collect();
+        Ok(Self { templates, order })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Template>> {
+        self.templates.get(name)
+    }
+
+    /// The place of a template in the start order.
+    pub(crate) fn position(&self, template: &str) -> usize {
+        self.order.iter().position(|name| name == template).unwrap_or(self.order.len())
+    }
+
+    /// The templates of the units that are started with the framework, in start order.
+    pub(crate) fn boot(&self) -> impl Iterator<Item = (&str, &Arc<Template>)> {
+        let all = self.order.iter().filter_map(|name| self.templates.get(name).map(|template| (name.as_str(), template)));
+        all.filter(|(_, template)| template.boot)
+    }
+
+    /// Whether units of `first` have to be gone before units of `second` are stopped, when everything stops: what requires
+    /// `second` goes first; owners go before what they own, or they would mend what is being stopped; and what they own goes
+    /// before what the owners require, or a guest would lose its disks while it runs.
+    pub(crate) fn stops_before(&self, first: &str, second: &str) -> bool {
+        let (Some(first_template), Some(second_template)) = (self.get(first), self.get(second)) else { return false };
+        let requires = |template: &Template| template.requires.iter().any(|needed| needed == second);
+        let owners = first_template.owners.iter().filter_map(|owner| self.get(owner));
+        requires(first_template)
+            || second_template.owners.iter().any(|owner| owner == first)
+            || owners.into_iter().any(|owner| requires(owner))
+    }
+}
+
+fn check(name: &str, template: &Template) -> Result<(), String> {
+    if name.parse::<acp_base::Name>().is_err() || name == OWN_GROUP {
+        return Err("the template's name cannot be one of a unit".to_owned());
+    }
+    let account = |field: &str, text: &str, also: &[&str]| {
+        let is_known = NOUNS.contains(&text) || also.contains(&text);
+        if is_known { Ok(()) } else { Err(format!("{field}: {text:?} is none of {}, {}", NOUNS.join(", "), also.join(", "))) }
+    };
+    account("user", &template.user, &["system", "root"])?;
+    if template.user == "system" && template.boot {
+        return Err("user: a unit without instances has no system".to_owned());
+    }
+    template.groups.iter().try_for_each(|group| account("groups", group, &["acp"]))?;
+    for capability in &template.capabilities {
+        capability.parse::<Capability>().map_err(|error| format!("capabilities: {error}"))?;
+    }
+    for socket in &template.sockets {
+        account("sockets.owner", &socket.owner, &["root", "self"])?;
+        account("sockets.group", &socket.group, &["root", "self", "acp"])?;
+        template::mode(&socket.mode).map_err(|why| format!("sockets.mode: {why}"))?;
+    }
+    for directory in &template.directories {
+        account("directories.owner", &directory.owner, &["root", "self"])?;
+        template::mode(&directory.mode).map_err(|why| format!("directories.mode: {why}"))?;
+    }
+    let names: Vec<&String> = template.sockets.iter().map(|socket| &socket.name).chain(template.logs.iter().map(|log| &log.name)).collect();
+    if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+        return Err("sockets, logs: two have the same name".to_owned());
+    }
+    if template.watchdog_s == Some(0) || template.start_timeout_s == 0 || template.stop_timeout_s == 0 {
+        return Err("watchdog_s, start_timeout_s, stop_timeout_s: zero seconds are no time".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(text: &str) -> Result<Catalog, String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        Catalog::new(&config)
+    }
+
+    #[test]
+    fn names_of_units_are_read_and_written() {
+        for text in ["network", "vmm@0123abcd", "storage-worker@fast.1"] {
+            assert_eq!(text.parse::<UnitName>().expect(text).to_string(), text);
+        }
+        for text in ["", "@x", "vmm@", "vmm@../x", "vmm@a/b", "a b", "../x", "vmm@.x"] {
+            assert!(text.parse::<UnitName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_templates_have_an_order() {
+        let catalog = catalog("").expect("they are good");
+        let boot: Vec<&str> = catalog.boot().map(|(name, _)| name).collect();
+        assert_eq!(boot, ["cluster", "network", "storage", "hypervisor"]);
+        assert!(catalog.position("qemu") > catalog.position("hypervisor"));
+    }
+
+    #[test]
+    fn everything_stops_in_an_order_that_hurts_nobody() {
+        let catalog = catalog("").expect("they are good");
+        let pairs = [
+            ("hypervisor", "qemu"),
+            ("hypervisor", "vmm"),
+            ("qemu", "storage"),
+            ("qemu", "network"),
+            ("vmm", "cluster"),
+            ("storage", "storage-worker"),
+            ("network", "dnsmasq"),
+            ("storage-worker", "cluster"),
+            ("storage", "cluster"),
+        ];
+        for (first, second) in pairs {
+            assert!(catalog.stops_before(first, second), "{first} before {second}");
+            assert!(!catalog.stops_before(second, first), "not {second} before {first}");
+        }
+        assert!(!catalog.stops_before("qemu", "vmm"));
+    }
+
+    #[test]
+    fn bad_templates_are_refused_by_name() {
+        let refused = |text: &str| catalog(text).map(drop).expect_err("it is bad");
+        let user = refused("[template.x]\nprogram = \"x\"\nuser = \"nobody\"");
+        assert!(user.starts_with("template.x.user: \"nobody\" is none of "), "{user}");
+        let cycle = refused(
+            "[template.a]\nboot = true\nprogram = \"a\"\nuser = \"root\"\nrequires = [\"b\"]\n[template.b]\nboot = true\nprogram = \"b\"\nuser = \"root\"\nrequires = [\"a\"]",
+        );
+        assert_eq!(cycle, "units require each other: a -> b -> a");
+        let capability = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\ncapabilities = [\"CAP_FLY\"]");
+        assert!(capability.starts_with("template.x.capabilities: "), "{capability}");
+        let mode = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\ndirectories = [{ path = \"/x\", mode = \"rwx\" }]");
+        assert!(mode.starts_with("template.x.directories.mode: "), "{mode}");
+        let unknown = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nfly = true");
+        assert!(unknown.contains("unknown field `fly`"), "{unknown}");
+    }
+}

@@ -1,0 +1,215 @@
+//! What a restarted framework has to know: units as they were, and whose user each system has.
+//!
+//! A file a unit below `<state>/framework/units`, written aside and renamed. It need not survive a power failure, because the
+//! units do not either, so nothing is synchronised; the table of users is.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use acp_base::Uid;
+use acp_wire_api::framework::Limits;
+use acp_wire_model::unit::UnitExit;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::account::SYSTEMS_MAX;
+
+/// What a unit was made with, beside its template.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Parameters {
+    pub(crate) arguments: Vec<String>,
+    pub(crate) fds: Vec<String>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) limits: Limits,
+}
+
+/// A unit as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnitRecord {
+    pub(crate) name: String,
+    pub(crate) uid: Uid,
+    /// The boot of the host in which its process was started.
+    pub(crate) boot_id: String,
+    pub(crate) parameters: Parameters,
+    /// Whether it shall run.
+    pub(crate) wanted: bool,
+    /// Whether its process had said that it is ready.
+    pub(crate) ready: bool,
+    /// Whether it had a process.
+    pub(crate) has_process: bool,
+    pub(crate) restarts: u32,
+    /// Since when it is in its state, in milliseconds since the Unix epoch.
+    pub(crate) since_ms: u64,
+    pub(crate) exit: Option<UnitExit>,
+    /// Why it had failed, if it had.
+    pub(crate) failed: Option<String>,
+}
+
+/// The records of all units.
+#[derive(Debug)]
+pub(crate) struct Records {
+    directory: PathBuf,
+}
+
+impl Records {
+    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+        let directory = state.join("units");
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Every record that can be read; a damaged one is told and left out.
+    pub(crate) fn load(&self) -> io::Result<Vec<UnitRecord>> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read::<UnitRecord>(&path) {
+                Ok(record) => records.extend(record),
+                Err(error) => tracing::error!(path = %path.display(), %error, "a unit's record is damaged"),
+            }
+        }
+        Ok(records)
+    }
+
+    pub(crate) fn save(&self, record: &UnitRecord) -> io::Result<()> {
+        write(&self.path(&record.name), record, false)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.json"))
+    }
+}
+
+/// Which number each system's user has. A system keeps its number for as long as there are free ones, since files may belong
+/// to it.
+#[derive(Debug)]
+pub(crate) struct SystemUsers {
+    path: PathBuf,
+    table: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    number: u32,
+    /// Counts assignments and uses; the smallest was not used for longest.
+    used: u64,
+}
+
+/// The answer to a request for a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub(crate) number: u32,
+    /// The system that had the number before and does not have it any more.
+    pub(crate) evicted: Option<String>,
+}
+
+impl SystemUsers {
+    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+        let path = state.join("system-users.json");
+        Ok(Self { table: read(&path)?.unwrap_or_default(), path })
+    }
+
+    /// The number of a system. `is_in_use` says of other systems whether theirs must not be taken; `None`: all are in use.
+    pub(crate) fn assign(&mut self, system: &str, is_in_use: impl Fn(&str) -> bool) -> io::Result<Option<Assigned>> {
+        let used = self.table.values().map(|entry| entry.used).max().unwrap_or(0) + 1;
+        if let Some(entry) = self.table.get_mut(system) {
+            entry.used = used;
+            return Ok(Some(Assigned { number: entry.number, evicted: None }));
+        }
+        let Some(assigned) = self.free(is_in_use) else { return Ok(None) };
+        if let Some(evicted) = &assigned.evicted {
+            self.table.remove(evicted);
+        }
+        self.table.insert(system.to_owned(), Entry { number: assigned.number, used });
+        write(&self.path, &self.table, true)?;
+        Ok(Some(assigned))
+    }
+
+    fn free(&self, is_in_use: impl Fn(&str) -> bool) -> Option<Assigned> {
+        let taken: std::collections::BTreeSet<u32> = self.table.values().map(|entry| entry.number).collect();
+        if let Some(number) = (0..SYSTEMS_MAX).find(|number| !taken.contains(number)) {
+            return Some(Assigned { number, evicted: None });
+        }
+        let idle = self.table.iter().filter(|(system, _)| !is_in_use(system));
+        let oldest = idle.min_by_key(|(_, entry)| entry.used);
+        oldest.map(|(system, entry)| Assigned { number: entry.number, evicted: Some(system.clone()) })
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = fs::File::create(&aside)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    if durable {
+        file.sync_all()?;
+    }
+    fs::rename(&aside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_and_damaged_ones_are_left_out() {
+        let state = tempfile::tempdir().expect("a directory");
+        let records = Records::open(state.path()).expect("made");
+        let record = UnitRecord {
+            name: "vmm@0123".into(),
+            uid: Uid::from_u128(7),
+            boot_id: "b".into(),
+            parameters: Parameters { arguments: vec!["-x".into()], ..Parameters::default() },
+            wanted: true,
+            ready: false,
+            has_process: true,
+            restarts: 2,
+            since_ms: 5,
+            exit: None,
+            failed: None,
+        };
+        records.save(&record).expect("saved");
+        fs::write(state.path().join("units/bad.json"), "{").expect("written");
+        assert_eq!(records.load().expect("readable"), [record]);
+        records.remove("vmm@0123").expect("removed");
+        records.remove("vmm@0123").expect("nothing to remove");
+        assert_eq!(records.load().expect("readable"), []);
+    }
+
+    #[test]
+    fn a_system_keeps_its_number_and_the_longest_unused_loses_it() {
+        let state = tempfile::tempdir().expect("a directory");
+        let mut users = SystemUsers::open(state.path()).expect("empty");
+        for number in 0..SYSTEMS_MAX {
+            // Durability is not what this test is about.
+            users.table.insert(format!("s{number}"), Entry { number, used: u64::from(number) });
+        }
+        users.assign("s0", |_| true).expect("written");
+        let assigned = users.assign("new", |system| system == "s1").expect("written").expect("one is free");
+        assert_eq!(assigned, Assigned { number: 2, evicted: Some("s2".into()) });
+        assert_eq!(users.assign("newer", |_| true).expect("nothing to write"), None);
+        let mut again = SystemUsers::open(state.path()).expect("readable");
+        let kept = again.assign("new", |_| true).expect("nothing to write").expect("known");
+        assert_eq!(kept, Assigned { number: 2, evicted: None });
+    }
+}

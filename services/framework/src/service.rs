@@ -1,0 +1,426 @@
+//! The one task that owns every unit.
+//!
+//! Calls and events reach it as messages; it feeds the machines, performs what they ask for, and publishes what changed: to
+//! readers as a snapshot, to the cluster as slots, and to a later framework as records.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use acp_base::{BootInstant, Uid};
+use acp_core_supervise::{Input, Output};
+use acp_io_client::Reporter;
+use acp_io_daemon::{Context, Fatal, Tasks, boot_now};
+use acp_io_unit::{Notification, NotifySocket};
+use acp_wire_api::framework;
+use acp_wire_model::{
+    Kind,
+    object::Facet,
+    unit::UnitState,
+};
+use rustix::process::Signal;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::UnitName,
+    commands::Command,
+    devices::Devices,
+    effects::{Event, Job, What, listen},
+    error::chain,
+    logs, metrics, persist, prepare,
+    site::Site,
+    unit::{Goal, Unit, Wait},
+};
+
+/// Calls on their way to the owner.
+pub(crate) const COMMANDS_MAX: usize = 256;
+/// Events on their way to the owner: a few for each of some hundred units that end at once.
+const EVENTS_MAX: usize = 1024;
+/// Notifications of processes whose start was not yet noticed: at most one each.
+const EARLY_MAX: usize = 64;
+/// How often units are measured.
+const STATS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long everything may take to stop before the framework gives up on what cannot be ended: a handful of stages with ten
+/// seconds of patience and as many for the kill each.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Every unit in start order, as readers see them.
+pub(crate) type Snapshot = Arc<Vec<framework::Unit>>;
+
+/// The owner.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) site: Arc<Site>,
+    pub(crate) devices: Devices,
+    pub(crate) users: persist::SystemUsers,
+    pub(crate) records: persist::Records,
+    pub(crate) units: BTreeMap<UnitName, Unit>,
+    pub(crate) reporter: Reporter,
+    pub(crate) tasks: Tasks,
+    pub(crate) is_stopping: bool,
+    /// Counts the processes of all units, so that no two have the same number.
+    pub(crate) generations: u64,
+    pub(crate) events: mpsc::Sender<Event>,
+    happened: mpsc::Receiver<Event>,
+    commands: mpsc::Receiver<Command>,
+    said: mpsc::Receiver<Notification>,
+    early: VecDeque<Notification>,
+    snapshot: watch::Sender<Snapshot>,
+    drain: CancellationToken,
+}
+
+/// How handlers reach the owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(crate) site: Arc<Site>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) snapshot: watch::Receiver<Snapshot>,
+}
+
+impl Service {
+    /// Finds the units that run already, and binds the sockets of those that shall.
+    pub(crate) fn open(site: Arc<Site>, context: &Context) -> Result<(Self, Handle), Fatal> {
+        let broken = |what: &'static str| move |error: std::io::Error| Fatal::temporary(format!("cannot {what}: {error}"));
+        let gid = site.accounts.device_gid().map_err(broken("read the system's groups"))?;
+        let devices = Devices::open(&site.paths.run, gid).map_err(broken("read the record of changed devices"))?;
+        let users = persist::SystemUsers::open(&site.paths.state).map_err(broken("read the table of systems' users"))?;
+        let records = persist::Records::open(&site.paths.state).map_err(broken("read the records of units"))?;
+        let socket = NotifySocket::bind(&site.notify_socket()).map_err(broken("listen to units"))?;
+        let (sender, said) = mpsc::channel(EVENTS_MAX);
+        context.tasks.spawn("notifications", listen(socket, sender));
+        let (events, happened) = mpsc::channel(EVENTS_MAX);
+        let (ask, commands) = mpsc::channel(COMMANDS_MAX);
+        let (snapshot, seen) = watch::channel(Snapshot::default());
+        let mut service = Self {
+            site: Arc::clone(&site),
+            devices,
+            users,
+            records,
+            units: BTreeMap::new(),
+            reporter: Reporter::new(context.client.clone(), context.incarnation),
+            tasks: context.tasks.clone(),
+            is_stopping: false,
+            generations: 0,
+            events,
+            happened,
+            commands,
+            said,
+            early: VecDeque::new(),
+            snapshot,
+            drain: context.drain.clone(),
+        };
+        service.tasks.spawn("reporter", service.reporter.clone().run(context.drain.clone()));
+        service.adopt().map_err(broken("read the records of units"))?;
+        service.settle();
+        Ok((service, Handle { site, commands: ask, snapshot: seen }))
+    }
+
+    /// Owns the units until everything has stopped.
+    pub(crate) async fn run(mut self) {
+        let mut measure = interval(STATS_INTERVAL);
+        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let drain = self.drain.clone();
+        let mut give_up = None;
+        while !(self.is_stopping && self.units.values().all(Unit::is_gone)) {
+            let due = self.next_deadline();
+            tokio::select! {
+                () = drain.cancelled(), if !self.is_stopping => {
+                    tracing::info!("stopping every unit");
+                    self.is_stopping = true;
+                    give_up = Some(Instant::now() + STOP_LIMIT);
+                }
+                Some(event) = self.happened.recv() => self.event(event),
+                Some(command) = self.commands.recv() => self.command(command),
+                Some(notification) = self.said.recv() => self.notified(notification),
+                _instant = measure.tick() => self.measure(),
+                () = until(due) => self.tick(),
+                () = until(give_up) => {
+                    tracing::error!("some units cannot be stopped");
+                    break;
+                }
+            }
+            self.settle();
+        }
+        self.forget_all();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let next = self.units.values().filter_map(|unit| unit.machine.next_deadline()).min()?;
+        Some(Instant::now() + next.since(boot_now()))
+    }
+
+    fn tick(&mut self) {
+        let now = boot_now();
+        let is_due = |unit: &&Unit| unit.machine.next_deadline().is_some_and(|deadline| deadline <= now);
+        let due: Vec<UnitName> = self.units.values().filter(is_due).map(|unit| unit.name.clone()).collect();
+        for name in due {
+            self.feed_at(&name, now, Input::Tick);
+        }
+    }
+
+    /// Tells a unit's machine what happened and does what it asks for.
+    pub(crate) fn feed(&mut self, name: &UnitName, input: Input) {
+        self.feed_at(name, boot_now(), input);
+    }
+
+    fn feed_at(&mut self, name: &UnitName, now: BootInstant, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let Some(unit) = self.units.get_mut(name) else { return };
+            let mut outputs = Vec::new();
+            unit.machine.step(now, input, &mut outputs);
+            for output in outputs {
+                inputs.extend(self.perform(name, output));
+            }
+        }
+    }
+
+    /// Does one thing; answers what its failure has to be told as.
+    fn perform(&mut self, name: &UnitName, output: Output) -> Option<Input> {
+        let unit = self.units.get_mut(name)?;
+        match output {
+            Output::Spawn => return self.spawn(name).err().map(Input::SpawnFailed),
+            Output::Terminate => signal(unit, Signal::TERM),
+            Output::Kill => {
+                unit.group.kill();
+                signal(unit, Signal::KILL);
+            }
+            Output::Changed => unit.changed(),
+        }
+        None
+    }
+
+    fn spawn(&mut self, name: &UnitName) -> Result<(), String> {
+        let Some(unit) = self.units.get_mut(name) else { return Ok(()) };
+        self.generations += 1;
+        unit.generation = self.generations;
+        unit.main = None;
+        let prepared = prepare::prepare(&self.site, &mut self.devices, unit).map_err(|error| chain(&error))?;
+        if !unit.keeps_descriptors() {
+            unit.given.clear();
+        }
+        let limits = self.limits(name);
+        // A framework that dies now finds the process by this record and the shim's.
+        self.save(name);
+        let Some(job) = self.job(name) else { return Ok(()) };
+        let shim = self.site.paths.bin.join("acp-shim");
+        let environment = vec![("ACP_RUN_DIR".to_owned(), self.site.paths.run.display().to_string())];
+        self.tasks.spawn("unit", job.start(shim, environment, limits, prepared));
+        metrics::spawned(&name.template);
+        Ok(())
+    }
+
+    /// What a task needs to work for the unit's present process.
+    pub(crate) fn job(&self, name: &UnitName) -> Option<Job> {
+        let unit = self.units.get(name)?;
+        Some(Job {
+            unit: name.clone(),
+            generation: unit.generation,
+            group: unit.group.clone(),
+            records: self.site.records(&name.to_string()),
+            events: self.events.clone(),
+        })
+    }
+
+    fn event(&mut self, event: Event) {
+        let Event { unit: name, generation, what } = event;
+        let Some(unit) = self.units.get_mut(&name).filter(|unit| unit.generation == generation) else { return };
+        match what {
+            What::Spawned(main) => {
+                let pid = main.as_ref().map(|main| main.pid());
+                unit.main = main;
+                self.feed(&name, Input::SpawnDone);
+                if let Some(unit) = self.units.get_mut(&name) {
+                    unit.answer_spawned();
+                }
+                self.hear_early(pid);
+            }
+            What::SpawnFailed(why) => self.feed(&name, Input::SpawnFailed(why)),
+            What::ShimLost => self.feed(&name, Input::ShimLost),
+            What::Ended(exit) => {
+                metrics::ended(&name.template);
+                self.feed(&name, Input::Exited(exit));
+            }
+        }
+    }
+
+    /// A process may say that it is ready before it is known that it runs.
+    fn hear_early(&mut self, pid: Option<u32>) {
+        let (now, later) = std::mem::take(&mut self.early).into_iter().partition(|said| Some(said.pid) == pid);
+        self.early = later;
+        let now: VecDeque<Notification> = now;
+        now.into_iter().for_each(|said| self.notified(said));
+    }
+
+    fn notified(&mut self, said: Notification) {
+        let sender = self.units.values().find(|unit| unit.main.as_ref().is_some_and(|main| main.pid() == said.pid));
+        let Some(name) = sender.map(|unit| unit.name.clone()) else {
+            if self.early.len() == EARLY_MAX {
+                self.early.pop_front();
+            }
+            self.early.push_back(said);
+            return;
+        };
+        if said.ready {
+            self.feed(&name, Input::Ready);
+        }
+        if said.watchdog {
+            self.feed(&name, Input::WatchdogPing);
+        }
+    }
+
+    /// After every message: starts what waits no longer, stops what comes next, answers who waited, and tells what changed.
+    pub(crate) fn settle(&mut self) {
+        if self.is_stopping {
+            self.stop_next();
+        } else {
+            self.start_ready();
+        }
+        let names: Vec<UnitName> = self.units.keys().cloned().collect();
+        for name in &names {
+            self.answer(name);
+        }
+        self.publish();
+    }
+
+    /// Starts units whose requirements are met.
+    fn start_ready(&mut self) {
+        let waiting = |unit: &&Unit| unit.machine.state() == UnitState::Waiting;
+        let names: Vec<UnitName> = self.units.values().filter(waiting).map(|unit| unit.name.clone()).collect();
+        for name in names {
+            let blocker = self.blocker(&name);
+            let is_free = blocker.is_none();
+            if let Some(unit) = self.units.get_mut(&name)
+                && unit.waits_for != blocker
+            {
+                unit.waits_for = blocker;
+                unit.is_changed = true;
+            }
+            if is_free {
+                self.feed(&name, Input::DependenciesReady);
+            }
+        }
+    }
+
+    /// The first requirement that is not ready.
+    fn blocker(&self, name: &UnitName) -> Option<Wait> {
+        let unit = self.units.get(name)?;
+        let state = |needed: &String| {
+            let needed = UnitName { template: needed.clone(), instance: None };
+            self.units.get(&needed).map(|unit| unit.machine.state())
+        };
+        let needed = unit.template.requires.iter().find(|needed| state(needed) != Some(UnitState::Ready))?;
+        Some(match state(needed) {
+            Some(UnitState::Failed) => Wait { text: format!("waits for {needed}, which has failed"), is_vain: true },
+            Some(UnitState::Stopped) | None => Wait { text: format!("waits for {needed}, which is stopped"), is_vain: true },
+            Some(_) => Wait { text: format!("waits for {needed}"), is_vain: false },
+        })
+    }
+
+    /// Asks those units to stop that nothing which stops before them is left of.
+    fn stop_next(&mut self) {
+        let left: Vec<&UnitName> = self.units.values().filter(|unit| !unit.is_gone()).map(|unit| &unit.name).collect();
+        let is_next = |name: &&&UnitName| {
+            !left.iter().any(|other| self.site.catalog.stops_before(&other.template, &name.template))
+        };
+        let next: Vec<UnitName> = left.iter().filter(is_next).map(|name| (*name).clone()).collect();
+        for name in next {
+            let is_asked = self.units.get(&name).is_some_and(|unit| !unit.machine.is_wanted());
+            if !is_asked {
+                self.feed(&name, Input::Stop);
+            }
+        }
+    }
+
+    /// Answers the calls that wait for a unit, and forgets it if that is what they waited for.
+    fn answer(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let is_removed = unit.is_gone() && unit.waiters.iter().any(|waiter| waiter.goal == Goal::Removed);
+        unit.answer_waiters();
+        if is_removed {
+            self.forget(name);
+        }
+    }
+
+    /// Tells what changed: readers, the cluster, and a later framework.
+    fn publish(&mut self) {
+        let changed: Vec<UnitName> = self.units.values().filter(|unit| unit.is_changed).map(|unit| unit.name.clone()).collect();
+        for name in &changed {
+            self.save(name);
+            if let Some(unit) = self.units.get_mut(name) {
+                unit.is_changed = false;
+                self.reporter.put(Kind::Service, unit.uid, Some(name.to_string()), Facet::Meta, &unit.meta());
+            }
+        }
+        if !changed.is_empty() || self.snapshot.borrow().len() != self.units.len() {
+            metrics::units(self.units.values().map(|unit| unit.machine.state()));
+            self.snapshot.send_replace(Arc::new(self.list()));
+        }
+    }
+
+    fn list(&self) -> Vec<framework::Unit> {
+        let mut units: Vec<&Unit> = self.units.values().collect();
+        units.sort_by_key(|unit| (self.site.catalog.position(&unit.name.template), &unit.name));
+        units.into_iter().map(Unit::to_wire).collect()
+    }
+
+    fn save(&self, name: &UnitName) {
+        let Some(unit) = self.units.get(name) else { return };
+        if let Err(error) = self.records.save(&unit.to_record(&self.site.boot_id)) {
+            tracing::error!(unit = %name, %error, "a unit cannot be recorded: a restarted framework would not find it");
+        }
+    }
+
+    fn measure(&mut self) {
+        for unit in self.units.values_mut() {
+            let usage = unit.group.usage();
+            unit.stats.cpu_ms = u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX);
+            unit.stats.memory_bytes = usage.memory_bytes;
+            unit.stats.log_bytes = logs::size(&self.site.log(&unit.name.to_string()), self.site.log_files);
+            self.reporter.put(Kind::Service, unit.uid, Some(unit.name.to_string()), Facet::Stats, &unit.stats);
+        }
+        self.snapshot.send_replace(Arc::new(self.list()));
+    }
+
+    /// Forgets a unit that is gone.
+    pub(crate) fn forget(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.remove(name) else { return };
+        prepare::clean(&self.site, &unit);
+        if let Err(error) = self.records.remove(&name.to_string()) {
+            tracing::error!(unit = %name, %error, "the record of a unit that is gone was not removed");
+        }
+        self.reporter.remove(Kind::Service, unit.uid);
+        logs::prune(&self.site.paths.log, &self.units.keys().map(ToString::to_string).collect());
+    }
+
+    /// Leaves nothing to a later framework that is not so any more.
+    fn forget_all(&mut self) {
+        let gone: Vec<UnitName> = self.units.values().filter(|unit| unit.is_gone()).map(|unit| unit.name.clone()).collect();
+        gone.iter().for_each(|name| self.forget(name));
+    }
+
+    /// The identity of a unit that is made now.
+    pub(crate) fn new_uid() -> Uid {
+        acp_io_daemon::new_uid()
+    }
+}
+
+fn signal(unit: &Unit, signal: Signal) {
+    let Some(main) = &unit.main else { return };
+    if let Err(error) = main.signal(signal) {
+        tracing::error!(unit = %unit.name, ?signal, %error, "a unit's process cannot be signalled");
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

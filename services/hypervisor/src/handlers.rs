@@ -1,0 +1,100 @@
+//! `acp.hypervisor`: from the wire to the owner and back.
+
+use std::time::Duration;
+
+use acp_base::{Failure, Name};
+use acp_core_system::{Task, policy};
+use acp_io_client::Client;
+use acp_io_daemon::{Context, Router};
+use acp_wire_api::{
+    Empty,
+    hypervisor::{
+        CreateSystem, CreateSystemReply, CreateSystemRequest, DeleteSystem, GetNode, GetNodeReply, ResetSystem,
+        ShutdownSystem, ShutdownSystemRequest, StartSystem, StopSystem,
+    },
+    jobs::Started,
+    vmm::Reset,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{create, effects::VMM, service::Message};
+
+/// What every handler has at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Handlers {
+    context: Context,
+    owner: mpsc::Sender<Message>,
+}
+
+impl Handlers {
+    pub(crate) fn new(context: &Context, owner: mpsc::Sender<Message>) -> Self {
+        Self { context: context.clone(), owner }
+    }
+
+    /// Every method of `acp.hypervisor`.
+    pub(crate) fn routes(&self, router: &mut Router) {
+        let this = self.clone();
+        router.once::<CreateSystem, _, _>(move |call| this.clone().create(call.request));
+        let this = self.clone();
+        router.once::<StartSystem, _, _>(move |call| this.clone().ask(call.request.name, Task::Start));
+        let this = self.clone();
+        router.once::<StopSystem, _, _>(move |call| this.clone().ask(call.request.name, Task::Stop));
+        let this = self.clone();
+        router.once::<ShutdownSystem, _, _>(move |call| this.clone().shutdown(call.request));
+        let this = self.clone();
+        router.once::<ResetSystem, _, _>(move |call| this.clone().reset(call.request.name));
+        let this = self.clone();
+        router.once::<DeleteSystem, _, _>(move |call| this.clone().ask(call.request.name, Task::Delete));
+        let this = self.clone();
+        router.once::<GetNode, _, _>(move |_call| this.clone().node());
+    }
+
+    /// In a task of its own, because what was begun must be brought to its end also when the caller has gone.
+    async fn create(self, request: CreateSystemRequest) -> Result<CreateSystemReply, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let Context { client, node, tasks, .. } = self.context;
+        let owner = self.owner;
+        tasks.spawn("create", async move {
+            // A caller that is gone needs no answer.
+            drop(reply.send(create::create(client, owner, node, request).await));
+        });
+        answer.await.map_err(|_dropped| ending())?
+    }
+
+    async fn shutdown(self, request: ShutdownSystemRequest) -> Result<Started, Failure> {
+        let timeout = request.timeout_ms.map_or(policy::SHUTDOWN_DEFAULT, Duration::from_millis);
+        if timeout > policy::SHUTDOWN_MAX {
+            let (given, most) = (timeout.as_millis(), policy::SHUTDOWN_MAX.as_millis());
+            return Err(Failure::invalid(format!("timeout_ms: {given} is more than the most, {most}")));
+        }
+        self.ask(request.name, Task::Shutdown { timeout, force: request.force }).await
+    }
+
+    async fn ask(self, name: Name, task: Task) -> Result<Started, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::Ask { name, task, reply }).await?;
+        answer.await.map_err(|_dropped| ending())?
+    }
+
+    async fn reset(self, name: Name) -> Result<Empty, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::AskReset { name, reply }).await?;
+        let uid = answer.await.map_err(|_dropped| ending())??;
+        let client: &Client = &self.context.client;
+        client.instance(VMM, &uid.simple()).call::<Reset>(Empty {}).await
+    }
+
+    async fn node(self) -> Result<GetNodeReply, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::AskNode { reply }).await?;
+        answer.await.map_err(|_dropped| ending())
+    }
+
+    async fn tell(&self, message: Message) -> Result<(), Failure> {
+        self.owner.send(message).await.map_err(|_closed| ending())
+    }
+}
+
+fn ending() -> Failure {
+    Failure::unavailable("the hypervisor is ending; try again")
+}

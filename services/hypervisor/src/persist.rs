@@ -1,0 +1,189 @@
+//! The durable part of each system: one file, replaced as a whole.
+//!
+//! **Invariant**: after a power loss a file holds the old or the new record, never a mixture.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use acp_base::{Blame, Code, Failure, Name, Uid};
+use acp_core_system::Durable;
+use acp_wire_model::system::{ExitReason, PowerIntent, SystemSpec};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// One system as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Its identity, also the file's name.
+    pub(crate) uid: Uid,
+    /// Its name.
+    pub(crate) name: Name,
+    /// Its spec as last seen, so that it can be started while the cluster database is away.
+    pub(crate) spec: SystemSpec,
+    /// The power intent.
+    pub(crate) power: PowerIntent,
+    /// Whether its volumes have been made.
+    pub(crate) made: bool,
+    /// Whether it is being deleted.
+    #[serde(default)]
+    pub(crate) deleting: bool,
+    /// Why it last stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit: Option<ExitReason>,
+    /// Why it is in its state.
+    #[serde(default)]
+    pub(crate) reason: String,
+    /// How many of its disks, counted from the first, are its own: the volumes of the others were there before it or were
+    /// never made, and are not deleted with it. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) own_disks: Option<usize>,
+}
+
+impl Record {
+    pub(crate) fn durable(&self) -> Durable {
+        Durable {
+            power: self.power,
+            made: self.made,
+            deleting: self.deleting,
+            exit: self.exit,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// The directory of all records.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// Opens the directory, makes it if it is missing, and reads every record. A damaged one is set aside.
+    pub(crate) fn open(directory: PathBuf) -> io::Result<(Self, Vec<Record>)> {
+        fs::create_dir_all(&directory)?;
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => match read::<Record>(&path)? {
+                    Some(record) => records.push(record),
+                    None => fs::rename(&path, path.with_extension("damaged"))?,
+                },
+                Some("new") => fs::remove_file(&path)?,
+                _ => {}
+            }
+        }
+        records.sort_by_key(|record| record.uid);
+        Ok((Self { directory }, records))
+    }
+
+    /// Makes the record durable.
+    pub(crate) fn save(&self, record: &Record) -> Result<(), Failure> {
+        let path = self.path(record.uid);
+        write(&path, record).map_err(|error| {
+            let code = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::ResourceExhausted,
+                _ => Code::Unavailable,
+            };
+            Failure::new(code, format!("cannot write {}: {error}", path.display())).blame(Blame::Operator)
+        })
+    }
+
+    /// Forgets the record; no error if there is none.
+    pub(crate) fn remove(&self, uid: Uid) -> io::Result<()> {
+        match fs::remove_file(self.path(uid)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn path(&self, uid: Uid) -> PathBuf {
+        self.directory.join(format!("{uid}.json"))
+    }
+}
+
+/// Replaces a file by this value.
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = File::create(&aside)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_data()?;
+    fs::rename(&aside, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The value in a file; `None` if there is no file or it holds something else.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "a file is damaged and is not used");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use acp_base::ByteSize;
+
+    use super::*;
+
+    fn record(number: u128) -> Record {
+        Record {
+            uid: Uid::from_u128(number),
+            name: "demo".parse().expect("a name"),
+            spec: SystemSpec {
+                node: "n1".parse().expect("a name"),
+                cpus: 1,
+                memory_bytes: ByteSize::mib(256),
+                disks: Vec::new(),
+                nics: Vec::new(),
+                autostart: true,
+            },
+            power: PowerIntent::On,
+            made: true,
+            deleting: false,
+            exit: Some(ExitReason::Killed),
+            reason: "why".to_owned(),
+            own_disks: Some(1),
+        }
+    }
+
+    #[test]
+    fn records_come_back_and_damage_is_set_aside() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (store, none) = Store::open(directory.path().join("systems")).expect("writable");
+        assert!(none.is_empty());
+        store.save(&record(1)).expect("saved");
+        store.save(&record(2)).expect("saved");
+        store.remove(Uid::from_u128(2)).expect("removed");
+        store.remove(Uid::from_u128(2)).expect("removing again is no error");
+        fs::write(directory.path().join("systems/half.new"), b"{").expect("a torn write");
+        fs::write(directory.path().join("systems/bad.json"), b"{").expect("a damaged file");
+        let (_store, records) = Store::open(directory.path().join("systems")).expect("readable");
+        assert_eq!(records, [record(1)]);
+        assert!(directory.path().join("systems/bad.damaged").exists());
+        assert!(!directory.path().join("systems/half.new").exists());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_says_where() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (store, _) = Store::open(directory.path().join("systems")).expect("writable");
+        fs::remove_dir(directory.path().join("systems")).expect("empty");
+        let failure = store.save(&record(1)).expect_err("the directory is gone");
+        assert!(failure.message.contains("systems/"), "{failure}");
+    }
+}
