@@ -4,11 +4,7 @@ use std::{io, sync::Arc};
 
 use acp_base::Uid;
 use acp_core_supervise::{Input, Machine, Past};
-use acp_io_unit::{
-    Process, is_bound_to,
-    record::{Ended, Started},
-};
-use acp_wire_model::unit::UnitExit;
+use acp_io_unit::{Process, is_bound_to, record::Started};
 
 use crate::{
     account::Account,
@@ -56,7 +52,10 @@ impl Service {
             (template.boot == name.instance.is_none()).then(|| (name, Arc::clone(template)))
         });
         let Some((name, template)) = found else {
-            tracing::error!(unit = record.name, "a unit's template is gone from the configuration; whatever runs is left alone");
+            tracing::error!(
+                unit = record.name,
+                "a unit's template is gone from the configuration; whatever runs is left alone"
+            );
             return;
         };
         let past = Past { restarts: record.restarts, exit: record.exit.clone(), failed: record.failed.clone() };
@@ -123,10 +122,12 @@ impl Service {
                 }
             }
             None => {
+                if let Some(job) = self.job(name) {
+                    self.tasks.spawn("unit", job.conclude(started, shim));
+                }
                 if !record.wanted {
                     self.feed(name, Input::Stop);
                 }
-                self.feed(name, Input::Exited(exit(started.as_ref(), Ended::read(&records))));
             }
         }
     }
@@ -137,15 +138,6 @@ fn open(name: &UnitName, pid: u32, start: u64) -> Option<Process> {
         tracing::error!(unit = %name, pid, %error, "a process cannot be watched");
         None
     })
-}
-
-/// How a process ended that nobody watched.
-fn exit(started: Option<&Started>, ended: Option<Ended>) -> UnitExit {
-    let own = ended.filter(|ended| started.is_some_and(|started| (started.pid, started.start) == (ended.pid, ended.start)));
-    match own {
-        Some(Ended { status, signal, .. }) => UnitExit { status, signal, out_of_memory: false, lost: false },
-        None => UnitExit { status: None, signal: None, out_of_memory: false, lost: true },
-    }
 }
 
 /// Takes duplicates of the listening sockets that the running process inherited, so that its successor has the same ones and

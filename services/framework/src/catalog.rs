@@ -34,7 +34,11 @@ impl UnitName {
     /// The name of an instance.
     pub(crate) fn of(template: &str, instance: &str) -> Result<Self, Failure> {
         let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if instance.is_empty() || instance.len() > INSTANCE_LEN_MAX || instance.starts_with('.') || !instance.chars().all(is_good) {
+        if instance.is_empty()
+            || instance.len() > INSTANCE_LEN_MAX
+            || instance.starts_with('.')
+            || !instance.chars().all(is_good)
+        {
             return Err(Failure::invalid(format!(
                 "{instance:?} is no instance: 1 to {INSTANCE_LEN_MAX} letters, digits, dots, underscores and dashes, not beginning with a dot"
             )));
@@ -108,7 +112,8 @@ impl Catalog {
 
     /// The templates of the units that are started with the framework, in start order.
     pub(crate) fn boot(&self) -> impl Iterator<Item = (&str, &Arc<Template>)> {
-        let all = self.order.iter().filter_map(|name| self.templates.get(name).map(|template| (name.as_str(), template)));
+        let all =
+            self.order.iter().filter_map(|name| self.templates.get(name).map(|template| (name.as_str(), template)));
         all.filter(|(_, template)| template.boot)
     }
 
@@ -131,7 +136,11 @@ fn check(name: &str, template: &Template) -> Result<(), String> {
     }
     let account = |field: &str, text: &str, also: &[&str]| {
         let is_known = NOUNS.contains(&text) || also.contains(&text);
-        if is_known { Ok(()) } else { Err(format!("{field}: {text:?} is none of {}, {}", NOUNS.join(", "), also.join(", "))) }
+        if is_known {
+            Ok(())
+        } else {
+            Err(format!("{field}: {text:?} is none of {}, {}", NOUNS.join(", "), also.join(", ")))
+        }
     };
     account("user", &template.user, &["system", "root"])?;
     if template.user == "system" && template.boot {
@@ -150,7 +159,8 @@ fn check(name: &str, template: &Template) -> Result<(), String> {
         account("directories.owner", &directory.owner, &["root", "self"])?;
         template::mode(&directory.mode).map_err(|why| format!("directories.mode: {why}"))?;
     }
-    let names: Vec<&String> = template.sockets.iter().map(|socket| &socket.name).chain(template.logs.iter().map(|log| &log.name)).collect();
+    let names: Vec<&String> =
+        template.sockets.iter().map(|socket| &socket.name).chain(template.logs.iter().map(|log| &log.name)).collect();
     if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
         return Err("sockets, logs: two have the same name".to_owned());
     }
@@ -219,7 +229,9 @@ mod tests {
         assert_eq!(cycle, "units require each other: a -> b -> a");
         let capability = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\ncapabilities = [\"CAP_FLY\"]");
         assert!(capability.starts_with("template.x.capabilities: "), "{capability}");
-        let mode = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\ndirectories = [{ path = \"/x\", mode = \"rwx\" }]");
+        let mode = refused(
+            "[template.x]\nprogram = \"x\"\nuser = \"root\"\ndirectories = [{ path = \"/x\", mode = \"rwx\" }]",
+        );
         assert!(mode.starts_with("template.x.directories.mode: "), "{mode}");
         let unknown = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nfly = true");
         assert!(unknown.contains("unknown field `fly`"), "{unknown}");

@@ -90,7 +90,8 @@ impl Service {
             return Err(stopping());
         }
         let template = self.site.catalog.get(&request.template).cloned();
-        let template = template.ok_or_else(|| Failure::not_found(format!("there is no template {:?}", request.template)))?;
+        let template =
+            template.ok_or_else(|| Failure::not_found(format!("there is no template {:?}", request.template)))?;
         let name = UnitName::of(&request.template, &request.instance)?;
         may(caller, &template, &name)?;
         check(&template, &request, fds.len())?;
@@ -128,7 +129,8 @@ impl Service {
         let system = name.instance.as_deref().unwrap_or_default();
         let busy: BTreeSet<&str> = self.units.keys().filter_map(|unit| unit.instance.as_deref()).collect();
         let assigned = self.users.assign(system, |system| busy.contains(system));
-        let assigned = assigned.map_err(|error| Failure::unavailable(format!("the table of systems' users: {error}")))?;
+        let assigned =
+            assigned.map_err(|error| Failure::unavailable(format!("the table of systems' users: {error}")))?;
         let assigned = assigned.ok_or_else(|| {
             Failure::new(Code::ResourceExhausted, "every user for systems is in use: stop a system first".to_owned())
         })?;
@@ -219,7 +221,10 @@ fn is_as_asked(unit: &Unit, parameters: &Parameters) -> Result<bool, Failure> {
         return Err(Failure::new(Code::Conflict, format!("{} is being stopped; try again when it is gone", unit.name)));
     }
     if unit.parameters != *parameters {
-        return Err(Failure::new(Code::AlreadyExists, format!("{} runs with other parameters; remove it first", unit.name)));
+        return Err(Failure::new(
+            Code::AlreadyExists,
+            format!("{} runs with other parameters; remove it first", unit.name),
+        ));
     }
     Ok(true)
 }
@@ -248,13 +253,18 @@ fn check(template: &Template, request: &SpawnUnitRequest, fds: usize) -> Result<
             !rest.is_empty() && rest.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
         });
         if !is_good || RESERVED.contains(&name.as_str()) {
-            return refuse(format!("environment: {name:?} cannot be set; keys begin with ACP_ and are not the framework's own"));
+            return refuse(format!(
+                "environment: {name:?} cannot be set; keys begin with ACP_ and are not the framework's own"
+            ));
         }
     }
     if request.environment.values().any(|value| value.contains('\0')) {
         return refuse("environment: no value can hold a NUL".to_owned());
     }
-    if request.limits.memory_bytes == Some(0) || request.limits.cpu_percent == Some(0) || request.limits.tasks == Some(0) {
+    if request.limits.memory_bytes == Some(0)
+        || request.limits.cpu_percent == Some(0)
+        || request.limits.tasks == Some(0)
+    {
         return refuse("limits: with nothing at all no process runs".to_owned());
     }
     Ok(())
@@ -278,7 +288,8 @@ fn check_fd_names(template: &Template, names: &[String]) -> Result<(), Failure> 
     let taken = template.sockets.iter().map(|socket| &socket.name).chain(template.logs.iter().map(|log| &log.name));
     let mut seen: BTreeSet<&String> = taken.collect();
     for name in names {
-        let is_good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        let is_good =
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
         if !is_good || !seen.insert(name) {
             return Err(Failure::invalid(format!("fds: {name:?} is no name, or there are two of it")));
         }
@@ -325,7 +336,10 @@ mod tests {
     #[test]
     fn requests_are_checked_against_their_template() {
         assert_eq!(refused(&request("vmm"), 0), "");
-        assert_eq!(refused(&SpawnUnitRequest { arguments: vec!["x".into()], ..request("vmm") }, 0), "arguments: vmm takes none");
+        assert_eq!(
+            refused(&SpawnUnitRequest { arguments: vec!["x".into()], ..request("vmm") }, 0),
+            "arguments: vmm takes none"
+        );
         assert_eq!(refused(&SpawnUnitRequest { fds: vec!["a".into()], ..request("vmm") }, 1), "fds: vmm takes none");
         let good = SpawnUnitRequest { fds: vec!["tap0".into()], arguments: vec!["-x".into()], ..request("qemu") };
         assert_eq!(refused(&good, 1), "");

@@ -123,6 +123,9 @@ mod tests {
         let missing = run.path().join("missing");
         assert_eq!(devices.give(&missing, true).expect("it may be missing"), None);
         let error = devices.give(&missing, false).expect_err("it may not");
-        assert!(error.to_string().ends_with("does not exist; load its kernel module, or create it with mknod"), "{error}");
+        assert!(
+            error.to_string().ends_with("does not exist; load its kernel module, or create it with mknod"),
+            "{error}"
+        );
     }
 }

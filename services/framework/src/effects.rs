@@ -1,14 +1,13 @@
 //! What the machines ask for, as tasks: starting processes, watching them, clearing up after them.
 
-use std::{
-    os::fd::AsFd as _,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::fd::AsFd as _, path::PathBuf, sync::Arc, time::Duration};
 
 use acp_io_cgroup::{Group, Limits};
-use acp_io_unit::{Notification, NotifySocket, Process, SpawnError, Spawned, record::Ended, spawn, wait_for_end};
+use acp_io_unit::{
+    Notification, NotifySocket, Process, SpawnError, Spawned,
+    record::{Ended, Started},
+    spawn, wait_for_end, wait_for_record,
+};
 use acp_wire_model::unit::UnitExit;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -66,7 +65,13 @@ impl Job {
     }
 
     /// Starts the process and watches it to its end.
-    pub(crate) async fn start(self, shim: PathBuf, environment: Vec<(String, String)>, limits: Limits, prepared: Prepared) {
+    pub(crate) async fn start(
+        self,
+        shim: PathBuf,
+        environment: Vec<(String, String)>,
+        limits: Limits,
+        prepared: Prepared,
+    ) {
         match self.try_start(&shim, &environment, &limits, &prepared).await {
             Ok(Spawned { main, shim }) => {
                 drop(prepared);
@@ -125,6 +130,15 @@ impl Job {
         {
             shim.reap();
         }
+    }
+
+    /// Finds out how a process ended that nobody watched, and clears up after it. `None`: it left no trace.
+    pub(crate) async fn conclude(self, started: Option<Started>, shim: Option<Process>) {
+        let ended = match &started {
+            Some(started) => wait_for_record(started.pid, started.start, shim.as_ref(), &self.records).await,
+            None => None,
+        };
+        self.finish(ended).await;
     }
 
     /// Clears up after a process that has ended, then tells how it did.

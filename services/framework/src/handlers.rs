@@ -39,7 +39,9 @@ pub(crate) fn router(handle: &Handle) -> Router {
         std::future::ready(Ok(ListUnitsReply { units }))
     });
     let own = handle.clone();
-    router.once::<GetUnit, _, _>(move |call| std::future::ready(own.unit(&call.request.name).map(|unit| UnitReply { unit })));
+    router.once::<GetUnit, _, _>(move |call| {
+        std::future::ready(own.unit(&call.request.name).map(|unit| UnitReply { unit }))
+    });
     let own = handle.clone();
     router.stream::<WatchUnits, _, _>(move |call, sink| own.clone().watch(call, sink));
     let own = handle.clone();
@@ -107,7 +109,8 @@ impl Handle {
         let mut is_first = true;
         loop {
             let present: Vec<Unit> = snapshot.borrow_and_update().to_vec();
-            let wanted = present.into_iter().filter(|unit| templates.is_empty() || templates.contains(&unit.meta.template));
+            let wanted =
+                present.into_iter().filter(|unit| templates.is_empty() || templates.contains(&unit.meta.template));
             let reply = difference(&mut known, wanted.collect());
             if is_first || !reply.units.is_empty() || !reply.gone.is_empty() {
                 sink.send(reply).await?;
@@ -127,7 +130,8 @@ impl Handle {
         if !path.exists() && name != OWN_GROUP {
             self.unit(&name)?;
         }
-        let unreadable = |error: std::io::Error| Failure::new(Code::Internal, format!("the log of {name} cannot be read: {error}"));
+        let unreadable =
+            |error: std::io::Error| Failure::new(Code::Internal, format!("the log of {name} cannot be read: {error}"));
         let count = usize::try_from(request.lines).unwrap_or(usize::MAX);
         let (lines, mut reader) = LogReader::open(&path, count).map_err(unreadable)?;
         let mut batches = batches(lines);

@@ -53,7 +53,9 @@ impl Daemon for Framework {
     async fn run(config: Config, mut context: Context) -> Result<(), Fatal> {
         config.check().map_err(Fatal::config)?;
         if !rustix::process::geteuid().is_root() {
-            return Err(Fatal::config("the framework runs units as other users and in control groups: start it as root"));
+            return Err(Fatal::config(
+                "the framework runs units as other users and in control groups: start it as root",
+            ));
         }
         let site = Site::open(&config, &context)?;
         context.identities = Identities::parse(&site.accounts.identities())?;

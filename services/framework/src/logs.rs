@@ -174,7 +174,12 @@ mod tests {
     use super::*;
 
     fn add(path: &Path, text: &str) {
-        File::options().append(true).create(true).open(path).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+        File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("written");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn units(states: impl Iterator<Item = UnitState>) {
     let states: Vec<UnitState> = states.collect();
     for (state, name) in all {
         let count = states.iter().filter(|present| **present == state).count();
-        metrics::gauge!("acp_framework_units", "state" => name).set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
+        metrics::gauge!("acp_framework_units", "state" => name)
+            .set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
     }
 }

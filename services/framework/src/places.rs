@@ -61,9 +61,9 @@ impl Places<'_> {
 
     fn number(&self, name: &str) -> Result<usize, String> {
         let index = self.descriptors.iter().position(|known| known == name);
-        index.map(|index| FIRST_FD + index).ok_or_else(|| {
-            format!("{{fd:{name}}} stands for no descriptor; passed are {:?}", self.descriptors)
-        })
+        index
+            .map(|index| FIRST_FD + index)
+            .ok_or_else(|| format!("{{fd:{name}}} stands for no descriptor; passed are {:?}", self.descriptors))
     }
 }
 

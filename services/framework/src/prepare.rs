@@ -98,7 +98,8 @@ pub(crate) fn place_socket(
 ) -> Result<(PathBuf, Ownership), StartError> {
     let places = Places { paths: &site.paths, instance, descriptors: &[] };
     let path = places.path(&socket.path).map_err(StartError::Template)?;
-    let uid = if socket.owner == "self" { Some(own.uid) } else { site.accounts.named(&socket.owner).map(|owner| owner.uid) };
+    let uid =
+        if socket.owner == "self" { Some(own.uid) } else { site.accounts.named(&socket.owner).map(|owner| owner.uid) };
     let gid = if socket.group == "self" { Some(own.gid) } else { site.accounts.group_named(&socket.group) };
     // The catalog has checked all three.
     let mode = template::mode(&socket.mode).map_err(StartError::Template)?;
@@ -126,7 +127,8 @@ fn make_directories_if(site: &Site, unit: &Unit, wanted: impl Fn(&Path) -> bool)
     for directory in &unit.template.directories {
         let path = places.path(&directory.path).map_err(StartError::Template)?;
         let owner = if directory.owner == "self" { Some(unit.account) } else { site.accounts.named(&directory.owner) };
-        let owner = owner.ok_or_else(|| StartError::Template(format!("directory {}: unknown owner", path.display())))?;
+        let owner =
+            owner.ok_or_else(|| StartError::Template(format!("directory {}: unknown owner", path.display())))?;
         let mode = template::mode(&directory.mode).map_err(StartError::Template)?;
         if wanted(&path) {
             ensure(&path, Ownership { uid: owner.uid, gid: owner.gid, mode })?;
@@ -148,7 +150,8 @@ fn groups(site: &Site, devices: &mut Devices, template: &Template) -> Result<Vec
 /// Every descriptor of the new process with its name: listening sockets first, then named ones, files, and what was given.
 fn descriptors(site: &Site, unit: &Unit) -> Result<(Vec<String>, Vec<OwnedFd>), StartError> {
     let (mut names, mut fds) = (Vec::new(), Vec::new());
-    let again = |fd: &OwnedFd| fd.try_clone().map_err(StartError::path("duplicate a descriptor of", &unit.template.program));
+    let again =
+        |fd: &OwnedFd| fd.try_clone().map_err(StartError::path("duplicate a descriptor of", &unit.template.program));
     for socket in unit.template.sockets.iter().filter(|socket| socket.pass == Pass::Listen) {
         if let Some(listener) = unit.listeners.get(&socket.name) {
             names.push(socket.name.clone());

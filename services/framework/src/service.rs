@@ -15,11 +15,7 @@ use acp_io_client::Reporter;
 use acp_io_daemon::{Context, Fatal, Tasks, boot_now};
 use acp_io_unit::{Notification, NotifySocket};
 use acp_wire_api::framework;
-use acp_wire_model::{
-    Kind,
-    object::Facet,
-    unit::UnitState,
-};
+use acp_wire_model::{Kind, object::Facet, unit::UnitState};
 use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, watch},
@@ -86,10 +82,12 @@ pub(crate) struct Handle {
 impl Service {
     /// Finds the units that run already, and binds the sockets of those that shall.
     pub(crate) fn open(site: Arc<Site>, context: &Context) -> Result<(Self, Handle), Fatal> {
-        let broken = |what: &'static str| move |error: std::io::Error| Fatal::temporary(format!("cannot {what}: {error}"));
+        let broken =
+            |what: &'static str| move |error: std::io::Error| Fatal::temporary(format!("cannot {what}: {error}"));
         let gid = site.accounts.device_gid().map_err(broken("read the system's groups"))?;
         let devices = Devices::open(&site.paths.run, gid).map_err(broken("read the record of changed devices"))?;
-        let users = persist::SystemUsers::open(&site.paths.state).map_err(broken("read the table of systems' users"))?;
+        let users =
+            persist::SystemUsers::open(&site.paths.state).map_err(broken("read the table of systems' users"))?;
         let records = persist::Records::open(&site.paths.state).map_err(broken("read the records of units"))?;
         let socket = NotifySocket::bind(&site.notify_socket()).map_err(broken("listen to units"))?;
         let (sender, said) = mpsc::channel(EVENTS_MAX);
@@ -318,7 +316,9 @@ impl Service {
         let needed = unit.template.requires.iter().find(|needed| state(needed) != Some(UnitState::Ready))?;
         Some(match state(needed) {
             Some(UnitState::Failed) => Wait { text: format!("waits for {needed}, which has failed"), is_vain: true },
-            Some(UnitState::Stopped) | None => Wait { text: format!("waits for {needed}, which is stopped"), is_vain: true },
+            Some(UnitState::Stopped) | None => {
+                Wait { text: format!("waits for {needed}, which is stopped"), is_vain: true }
+            }
             Some(_) => Wait { text: format!("waits for {needed}"), is_vain: false },
         })
     }
@@ -350,7 +350,8 @@ impl Service {
 
     /// Tells what changed: readers, the cluster, and a later framework.
     fn publish(&mut self) {
-        let changed: Vec<UnitName> = self.units.values().filter(|unit| unit.is_changed).map(|unit| unit.name.clone()).collect();
+        let changed: Vec<UnitName> =
+            self.units.values().filter(|unit| unit.is_changed).map(|unit| unit.name.clone()).collect();
         for name in &changed {
             self.save(name);
             if let Some(unit) = self.units.get_mut(name) {
@@ -401,7 +402,8 @@ impl Service {
 
     /// Leaves nothing to a later framework that is not so any more.
     fn forget_all(&mut self) {
-        let gone: Vec<UnitName> = self.units.values().filter(|unit| unit.is_gone()).map(|unit| unit.name.clone()).collect();
+        let gone: Vec<UnitName> =
+            self.units.values().filter(|unit| unit.is_gone()).map(|unit| unit.name.clone()).collect();
         gone.iter().for_each(|name| self.forget(name));
     }
 

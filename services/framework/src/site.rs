@@ -101,7 +101,10 @@ fn make_directories(paths: &Paths, accounts: &Accounts) -> Result<(), Fatal> {
     ];
     for (path, account, mode) in plan {
         let ownership = Ownership { uid: account.uid, gid: account.gid, mode };
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| ensure_directory(path, ownership));
+        // These may be links to another disk, unlike what is made below them, where units own directories.
+        let made = fs::create_dir_all(path)
+            .and_then(|()| fs::canonicalize(path))
+            .and_then(|place| ensure_directory(&place, ownership));
         made.map_err(|error| Fatal::temporary(format!("cannot make the directory {}: {error}", path.display())))?;
     }
     Ok(())
@@ -129,8 +132,12 @@ fn open_cgroups(config: &Config, context: &Context) -> Cgroups {
     let (cgroups, missing) = match opened {
         Ok(cgroups) => {
             let present = cgroups.layout().controllers();
-            let missing: Vec<_> = ["memory", "cpu", "pids"].into_iter().filter(|name| !present.iter().any(|has| has == name)).collect();
-            let reason = format!("this host has no control group controller for {}: such limits are not enforced", missing.join(", "));
+            let missing: Vec<_> =
+                ["memory", "cpu", "pids"].into_iter().filter(|name| !present.iter().any(|has| has == name)).collect();
+            let reason = format!(
+                "this host has no control group controller for {}: such limits are not enforced",
+                missing.join(", ")
+            );
             (cgroups, (!missing.is_empty()).then_some(reason))
         }
         Err(error) => {

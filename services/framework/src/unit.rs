@@ -81,7 +81,14 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    pub(crate) fn new(name: UnitName, template: Arc<Template>, uid: Uid, account: Account, group: Group, machine: Machine) -> Self {
+    pub(crate) fn new(
+        name: UnitName,
+        template: Arc<Template>,
+        uid: Uid,
+        account: Account,
+        group: Group,
+        machine: Machine,
+    ) -> Self {
         Self {
             name,
             template,
@@ -218,7 +225,11 @@ impl Unit {
                 UnitState::Starting | UnitState::Ready if self.main.is_some() => Some(Ok(self.to_wire())),
                 UnitState::Failed | UnitState::Stopped => Some(Err(failed())),
                 UnitState::Waiting if is_vain => Some(Err(failed())),
-                UnitState::Waiting | UnitState::Starting | UnitState::Ready | UnitState::Stopping | UnitState::Backoff => None,
+                UnitState::Waiting
+                | UnitState::Starting
+                | UnitState::Ready
+                | UnitState::Stopping
+                | UnitState::Backoff => None,
             },
             Goal::Gone | Goal::Removed => self.is_gone().then(|| Ok(self.to_wire())),
         }

@@ -98,7 +98,11 @@ impl Guard {
             if start.elapsed() >= GOOD_LIFE {
                 pause = PAUSE_MIN;
             }
-            say(&format!("{} ended ({end:?}) and is started again in {} ms", program[0].to_string_lossy(), pause.as_millis()));
+            say(&format!(
+                "{} ended ({end:?}) and is started again in {} ms",
+                program[0].to_string_lossy(),
+                pause.as_millis()
+            ));
             if self.rest(pause)? {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -120,7 +124,8 @@ impl Guard {
 
     /// Waits for the program's end; passes on the request to end.
     fn watch(&mut self, pid: u32) -> io::Result<End> {
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process id"))?;
+        let process =
+            i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process id"))?;
         loop {
             let late = self.is_ending.is_some_and(|since| since.elapsed() >= STOP_LIMIT);
             if late {

@@ -68,7 +68,10 @@ mod tests {
         assert_eq!(parse("run network"), Ok(Mode::Run));
         let program = || vec!["/bin/x".into(), "--log".into(), "y".into()];
         assert_eq!(parse("respawn -- /bin/x --log y"), Ok(Mode::Guard { log: None, program: program() }));
-        assert_eq!(parse("respawn --log f -- /bin/x --log y"), Ok(Mode::Guard { log: Some("f".into()), program: program() }));
+        assert_eq!(
+            parse("respawn --log f -- /bin/x --log y"),
+            Ok(Mode::Guard { log: Some("f".into()), program: program() })
+        );
         for nonsense in ["", "fly", "respawn", "respawn --", "respawn /bin/x", "respawn --log"] {
             assert!(parse(nonsense).is_err(), "{nonsense}");
         }

@@ -153,7 +153,8 @@ impl Slots {
     /// Takes what a reporter says; refused, nothing of it.
     ///
     /// A value that is the same as before counts as received again, but as no change: whoever publishes in answer to a
-    /// change would otherwise answer itself for ever.
+    /// change would otherwise answer itself for ever. A publication without reports is a heartbeat: the reporter stands by
+    /// every state it has said; measurements are as old as they are.
     pub(crate) fn publish(
         &mut self,
         state: &State,
@@ -168,6 +169,10 @@ impl Slots {
             self.reporters.get_key_value(reporter).map_or_else(|| Arc::from(reporter), |(name, _)| Arc::clone(name));
         let known = self.reporters.entry(Arc::clone(&name)).or_default();
         (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
+        if publication.reports.is_empty() && !publication.replace {
+            self.confirm(&name, publication.incarnation, now);
+            return Ok(Published::default());
+        }
         let mut stale = if publication.replace { known.slots.clone() } else { BTreeSet::new() };
         let mut published = Published::default();
         for (report, value) in publication.reports.into_iter().zip(values) {
@@ -195,6 +200,18 @@ impl Slots {
         }
         published.changes.extend(stale.into_iter().filter_map(|key| self.take_back(&name, key)).collect::<Vec<_>>());
         Ok(published)
+    }
+
+    /// What an earlier life of the reporter said is not confirmed by a later one.
+    fn confirm(&mut self, reporter: &Arc<str>, incarnation: u64, now: BootInstant) {
+        let own = self.reporters.get(reporter).into_iter().flat_map(|known| &known.slots);
+        for (uid, facet) in own.filter(|(_, facet)| *facet == Facet::Meta) {
+            let slots = self.holders.get_mut(uid).map(|holder| &mut holder.slots);
+            let slot = slots.and_then(|slots| slots.get_mut(&(Arc::clone(reporter), *facet)));
+            if let Some(slot) = slot.filter(|slot| slot.incarnation == incarnation) {
+                Arc::make_mut(slot).received = now;
+            }
+        }
     }
 
     /// Drops every slot of an object that is declared no more, and answers them.

@@ -18,5 +18,6 @@ mod policy;
 pub use machine::{Input, Machine, Output, Past};
 pub use order::{OrderError, start_order};
 pub use policy::{
-    ENDS_MAX, ENDS_WINDOW, KILL_REPEAT, PAUSE_MAX, PAUSE_MIN, Policy, READY_RESETS, Readiness, Restart, Verdict, describe, judge,
+    ENDS_MAX, ENDS_WINDOW, KILL_REPEAT, PAUSE_MAX, PAUSE_MIN, Policy, READY_RESETS, Readiness, Restart, Verdict,
+    describe, judge,
 };

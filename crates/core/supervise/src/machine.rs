@@ -270,7 +270,8 @@ impl Machine {
             Input::ShimLost => self.note_lost_shim(out),
             Input::Tick if self.is_due(now) => {
                 if !self.killed && self.then == Then::Stop {
-                    self.reason = format!("had to be killed: it did not end within {}", seconds(self.policy.stop_timeout));
+                    self.reason =
+                        format!("had to be killed: it did not end within {}", seconds(self.policy.stop_timeout));
                     out.push(Output::Changed);
                 }
                 self.killed = true;
@@ -400,7 +401,8 @@ impl Machine {
         }
         if verdict != Verdict::Temporary && self.is_looping(now) {
             let window = seconds(ENDS_WINDOW);
-            let reason = format!("ended {ENDS_MAX} times within {window} and is not started again; the last time it {reason}");
+            let reason =
+                format!("ended {ENDS_MAX} times within {window} and is not started again; the last time it {reason}");
             return self.enter(UnitState::Failed, reason, out);
         }
         let pause = pause(self.failures);

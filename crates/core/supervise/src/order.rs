@@ -72,9 +72,12 @@ mod tests {
 
     #[test]
     fn a_unit_comes_after_what_it_requires() {
-        let units = graph(&[("cluster", &[]), ("hypervisor", &["storage", "network"]), ("network", &["cluster"]), ("storage", &[
-            "cluster",
-        ])]);
+        let units = graph(&[
+            ("cluster", &[]),
+            ("hypervisor", &["storage", "network"]),
+            ("network", &["cluster"]),
+            ("storage", &["cluster"]),
+        ]);
         assert_eq!(start_order(&units).expect("no cycle"), ["cluster", "storage", "network", "hypervisor"]);
     }
 

@@ -88,7 +88,9 @@ pub fn describe(exit: &UnitExit) -> String {
         (false, Some(0), _) => "ended by itself with status 0".to_owned(),
         (false, Some(64), _) => "ended with status 64: its command line is wrong; its log says what".to_owned(),
         (false, Some(78), _) => "ended with status 78: its configuration is wrong; its log says what".to_owned(),
-        (false, Some(75), _) => "ended with status 75: something it needs is missing at the moment; its log says what".to_owned(),
+        (false, Some(75), _) => {
+            "ended with status 75: something it needs is missing at the moment; its log says what".to_owned()
+        }
         (false, Some(status), _) => format!("ended with status {status}"),
         (false, None, Some(signal)) => format!("was ended by signal {signal}"),
         (false, None, None) => "ended, and how is not known because its shim was lost".to_owned(),
@@ -124,15 +126,12 @@ mod tests {
 
     #[test]
     fn exit_codes_mean_what_the_contract_says() {
-        let status = |status| judge(&UnitExit { status: Some(status), signal: None, out_of_memory: false, lost: false });
-        assert_eq!([0, 64, 78, 75, 1, 70].map(status), [
-            Verdict::Done,
-            Verdict::Refused,
-            Verdict::Refused,
-            Verdict::Temporary,
-            Verdict::Bug,
-            Verdict::Bug
-        ]);
+        let status =
+            |status| judge(&UnitExit { status: Some(status), signal: None, out_of_memory: false, lost: false });
+        assert_eq!(
+            [0, 64, 78, 75, 1, 70].map(status),
+            [Verdict::Done, Verdict::Refused, Verdict::Refused, Verdict::Temporary, Verdict::Bug, Verdict::Bug]
+        );
         let killed = UnitExit { status: None, signal: Some(9), out_of_memory: false, lost: false };
         assert_eq!(judge(&killed), Verdict::Bug);
     }

@@ -106,7 +106,9 @@ fn temporary_trouble_is_never_final() {
 
 #[test]
 fn a_refusal_is_final_whatever_the_policy() {
-    for (code, restart) in [(64, Restart::Always), (78, Restart::Always), (78, Restart::OnFailure), (64, Restart::Never)] {
+    for (code, restart) in
+        [(64, Restart::Always), (78, Restart::Always), (78, Restart::OnFailure), (64, Restart::Never)]
+    {
         let mut unit = Unit::ready(Policy { restart, ..DAEMON });
         unit.feed(status(code));
         assert_eq!(unit.machine.state(), UnitState::Failed, "{code} {restart:?}");
@@ -116,9 +118,11 @@ fn a_refusal_is_final_whatever_the_policy() {
 
 #[test]
 fn done_is_stopped_unless_it_shall_always_run() {
-    for (restart, state) in
-        [(Restart::Always, UnitState::Backoff), (Restart::OnFailure, UnitState::Stopped), (Restart::Never, UnitState::Stopped)]
-    {
+    for (restart, state) in [
+        (Restart::Always, UnitState::Backoff),
+        (Restart::OnFailure, UnitState::Stopped),
+        (Restart::Never, UnitState::Stopped),
+    ] {
         let mut unit = Unit::ready(Policy { restart, ..DAEMON });
         unit.feed(status(0));
         assert_eq!(unit.machine.state(), state, "{restart:?}");
@@ -182,7 +186,10 @@ fn a_lost_shim_is_told_and_the_unit_goes_on() {
 #[test]
 fn an_adopted_unit_is_what_it_was() {
     for (ready, state) in [(true, UnitState::Ready), (false, UnitState::Starting)] {
-        let mut unit = Unit { machine: Machine::with_past(DAEMON, Past { restarts: 3, ..Past::default() }), now: BootInstant::from_millis(1) };
+        let mut unit = Unit {
+            machine: Machine::with_past(DAEMON, Past { restarts: 3, ..Past::default() }),
+            now: BootInstant::from_millis(1),
+        };
         unit.feed(Input::Adopted { ready });
         assert_eq!(unit.machine.state(), state);
         assert_eq!(unit.machine.restarts(), 3);

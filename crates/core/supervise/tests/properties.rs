@@ -38,12 +38,14 @@ fn event() -> impl Strategy<Value = Event> {
 fn policy() -> impl Strategy<Value = Policy> {
     let restart = prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)];
     let readiness = prop_oneof![Just(Readiness::Notify), Just(Readiness::Exec)];
-    (restart, readiness, prop::option::of(Just(Duration::from_secs(15)))).prop_map(|(restart, readiness, watchdog)| Policy {
-        restart,
-        readiness,
-        start_timeout: Duration::from_secs(30),
-        stop_timeout: Duration::from_secs(10),
-        watchdog,
+    (restart, readiness, prop::option::of(Just(Duration::from_secs(15)))).prop_map(|(restart, readiness, watchdog)| {
+        Policy {
+            restart,
+            readiness,
+            start_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(10),
+            watchdog,
+        }
     })
 }
 
@@ -134,7 +136,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn there_are_never_two_processes_and_stop_always_stops(policy in policy(), events in prop::collection::vec(event(), 0..80)) {

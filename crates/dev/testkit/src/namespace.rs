@@ -1,6 +1,8 @@
-//! Network namespaces by name, as `ip netns` knows them.
+//! Network namespaces by name, each held by a mount on a file of its own: `/run/<name>.net`.
 //!
-//! Entered with setns(2) by a thread, never by `ip netns exec`, which mounts another /sys and so hides the cgroups.
+//! Not in the directory of `ip netns`: that command, run by anybody for the first time, mounts the directory over itself and
+//! hides what was there. Entered with setns(2) by a thread or with `nsenter`, never by `ip netns exec`, which mounts another
+//! /sys and so hides the cgroups.
 
 use std::{
     fs::{self, File},
@@ -15,8 +17,8 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-/// Where `ip netns` keeps its names.
-const DIRECTORY: &str = "/run/netns";
+/// Where the files lie.
+const DIRECTORY: &str = "/run";
 
 /// A named network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Namespace {
 impl Namespace {
     /// The namespace of this name, whether it is there or not.
     pub fn named(name: &str) -> Self {
-        Self { path: Path::new(DIRECTORY).join(name) }
+        Self { path: Path::new(DIRECTORY).join(format!("{name}.net")) }
     }
 
     /// The file to enter it by, for `nsenter --net=FILE`.
@@ -46,7 +48,6 @@ impl Namespace {
         if self.exists() {
             return Ok(());
         }
-        fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
         File::create(&self.path).with_context(|| format!("cannot make {}", self.path.display()))?;
         on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -67,8 +68,6 @@ impl Namespace {
         if self.path.exists() {
             fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
         }
-        // Others may have namespaces there: then it is not empty and stays.
-        drop(fs::remove_dir(DIRECTORY));
         Ok(())
     }
 

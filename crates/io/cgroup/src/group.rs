@@ -100,7 +100,8 @@ impl Group {
     fn cpu(&self) -> Option<Duration> {
         // v2 counts processor time in every group, also where the controller is elsewhere.
         let unified = self.places.iter().find(|place| place.unified);
-        let counted = unified.and_then(|place| keyed(&place.folder.join("cpu.stat"), "usage_usec")).map(Duration::from_micros);
+        let counted =
+            unified.and_then(|place| keyed(&place.folder.join("cpu.stat"), "usage_usec")).map(Duration::from_micros);
         counted.or_else(|| {
             let place = self.places.iter().find(|place| place.has("cpuacct"))?;
             number(&place.folder.join("cpuacct.usage")).map(Duration::from_nanos)
@@ -164,7 +165,8 @@ fn settings(place: &Place, limits: &Limits) -> Vec<(&'static str, String)> {
     if place.has("cpu") {
         let quota = limits.cpu_percent.map(|percent| u64::from(percent) * CPU_PERIOD_US / 100);
         if place.unified {
-            settings.push(("cpu.max", format!("{} {CPU_PERIOD_US}", quota.map_or("max".to_owned(), |us| us.to_string()))));
+            settings
+                .push(("cpu.max", format!("{} {CPU_PERIOD_US}", quota.map_or("max".to_owned(), |us| us.to_string()))));
         } else {
             settings.push(("cpu.cfs_quota_us", quota.map_or("-1".to_owned(), |us| us.to_string())));
         }
@@ -207,19 +209,24 @@ mod tests {
         let limits = Limits { memory_bytes: Some(1 << 20), cpu_percent: Some(150), tasks: Some(10) };
         let all = ["memory", "cpu", "cpuacct", "pids"];
         let v1 = settings(&place(false, &all), &limits);
-        assert_eq!(v1, [
-            ("memory.limit_in_bytes", "1048576".into()),
-            ("cpu.cfs_quota_us", "150000".into()),
-            ("pids.max", "10".into())
-        ]);
+        assert_eq!(
+            v1,
+            [
+                ("memory.limit_in_bytes", "1048576".into()),
+                ("cpu.cfs_quota_us", "150000".into()),
+                ("pids.max", "10".into())
+            ]
+        );
         let v2 = settings(&place(true, &all), &limits);
-        assert_eq!(v2, [
-            ("memory.max", "1048576".into()),
-            ("cpu.max", "150000 100000".into()),
-            ("pids.max", "10".into())
-        ]);
+        assert_eq!(
+            v2,
+            [("memory.max", "1048576".into()), ("cpu.max", "150000 100000".into()), ("pids.max", "10".into())]
+        );
         let unlimited = settings(&place(true, &all), &Limits::default());
-        assert_eq!(unlimited, [("memory.max", "max".into()), ("cpu.max", "max 100000".into()), ("pids.max", "max".into())]);
+        assert_eq!(
+            unlimited,
+            [("memory.max", "max".into()), ("cpu.max", "max 100000".into()), ("pids.max", "max".into())]
+        );
         assert_eq!(settings(&place(true, &[]), &limits), [], "a hierarchy for tracking alone has no limits");
     }
 }

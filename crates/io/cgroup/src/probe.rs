@@ -52,9 +52,9 @@ impl Layout {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for line in mountinfo.lines() {
             let Some(hierarchy) = parse_mount(line, &unified_controllers) else { continue };
-            let is_known = hierarchies.iter().any(|known| {
-                known.unified == hierarchy.unified && known.controllers == hierarchy.controllers
-            });
+            let is_known = hierarchies
+                .iter()
+                .any(|known| known.unified == hierarchy.unified && known.controllers == hierarchy.controllers);
             let is_useful = hierarchy.unified || !hierarchy.controllers.is_empty();
             if is_useful && !is_known {
                 hierarchies.push(hierarchy);
@@ -77,7 +77,8 @@ impl Layout {
 
     /// The controllers in use, like `memory cpu pids`.
     pub fn controllers(&self) -> Vec<String> {
-        let has = |controller: &&str| self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(controller));
+        let has =
+            |controller: &&str| self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(controller));
         CONTROLLERS.into_iter().filter(|controller| *controller != "cpuacct").filter(has).map(str::to_owned).collect()
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     probe::Hierarchy,
 };
 
+/// The group of the delegated one that systemd puts the service's process into (`DelegateSubgroup=` in `acp.service`).
+const DELEGATED_LEAF: &str = "guard";
+
 /// The folder of a node's groups in every hierarchy in use.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
@@ -82,7 +85,8 @@ impl Cgroups {
 
     /// The names of the groups that exist.
     pub fn names(&self) -> Vec<String> {
-        let entries = self.places.first().and_then(|place| fs::read_dir(&place.folder).ok()).into_iter().flatten().flatten();
+        let entries =
+            self.places.first().and_then(|place| fs::read_dir(&place.folder).ok()).into_iter().flatten().flatten();
         let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
@@ -108,8 +112,11 @@ fn base(mount: &Path, root: &str, own: &str) -> PathBuf {
     mount.join(outside(path, root, own).trim_start_matches('/'))
 }
 
+/// The group without the leaf that the caller was put into: by itself in an earlier life, or by an init that keeps its own
+/// processes out of the group it delegates.
 fn outside<'a>(path: &'a str, root: &str, own: &str) -> &'a str {
-    path.strip_suffix(&format!("/{root}/{own}")).unwrap_or(path)
+    let leaves = [format!("/{root}/{own}"), format!("/{DELEGATED_LEAF}")];
+    leaves.iter().find_map(|leaf| path.strip_suffix(leaf)).unwrap_or(path)
 }
 
 /// Lets the groups below `folder` use the controllers. Processes in `folder` are in the way (the "no internal processes" rule
@@ -117,7 +124,8 @@ fn outside<'a>(path: &'a str, root: &str, own: &str) -> &'a str {
 fn give_controllers(folder: &Path, controllers: &[&str], shelter: &Path) -> Result<(), CgroupError> {
     let file = folder.join("cgroup.subtree_control");
     // cpuacct is no controller of v2.
-    let wanted: Vec<String> = controllers.iter().filter(|name| **name != "cpuacct").map(|name| format!("+{name}")).collect();
+    let wanted: Vec<String> =
+        controllers.iter().filter(|name| **name != "cpuacct").map(|name| format!("+{name}")).collect();
     let wanted = wanted.join(" ");
     match fs::write(&file, &wanted) {
         Ok(()) => return Ok(()),
@@ -159,5 +167,6 @@ mod tests {
         assert_eq!(outside("/system.slice/acp.service/acp/framework", "acp", "framework"), "/system.slice/acp.service");
         assert_eq!(outside("/acp/framework", "acp", "framework"), "");
         assert_eq!(outside("/", "acp", "framework"), "/");
+        assert_eq!(outside("/system.slice/acp.service/guard", "acp", "framework"), "/system.slice/acp.service");
     }
 }

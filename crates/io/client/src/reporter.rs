@@ -20,15 +20,15 @@ use crate::{Client, Conversation};
 const BATCH_MAX: usize = 1000;
 /// How long the cluster service may take for one batch before the conversation is given up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a reporter with nothing new says that it stands by what it said: well below the age at which people and the
-/// monitor begin to doubt a state.
+/// How often a reporter says that it stands by the states it has said: well below the age at which people and the monitor
+/// begin to doubt one.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The pause before everything is published again after a loss.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps the cluster's copy of a service's slots equal to what the service said last. A newer value replaces one that was
-/// not yet sent; after a restart of the cluster service everything is said again. While nothing changes, a heartbeat keeps
-/// the age of what was said at the age of the reporter's last word.
+/// not yet sent; after a restart of the cluster service everything is said again. A heartbeat confirms states that do
+/// not change, so that their age is the age of the reporter's last word.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     client: Client,
@@ -111,10 +111,11 @@ impl Reporter {
     async fn follow(&self) -> Result<(), Failure> {
         let mut conversation = self.client.service("cluster").conversation().await?;
         self.publish_all(&mut conversation).await?;
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 () = self.shared.changed.notified() => {}
-                () = tokio::time::sleep(HEARTBEAT) => self.send(&mut conversation, Vec::new(), false).await?,
+                _instant = heartbeat.tick() => self.send(&mut conversation, Vec::new(), false).await?,
                 () = conversation.closed() => return Err(Failure::unavailable("the cluster service went away")),
             }
             while let Some(reports) = self.take_dirty() {

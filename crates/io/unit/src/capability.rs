@@ -34,7 +34,10 @@ impl FromStr for Capability {
     fn from_str(text: &str) -> Result<Self, UnknownCapability> {
         let name = text.strip_prefix("CAP_").ok_or_else(|| UnknownCapability(text.to_owned()))?;
         let mut known = CapabilitySet::all().iter_names();
-        known.find(|(known, _)| *known == name).map(|(_, set)| Self(set)).ok_or_else(|| UnknownCapability(text.to_owned()))
+        known
+            .find(|(known, _)| *known == name)
+            .map(|(_, set)| Self(set))
+            .ok_or_else(|| UnknownCapability(text.to_owned()))
     }
 }
 

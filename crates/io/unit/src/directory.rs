@@ -29,7 +29,11 @@ pub fn ensure_directory(path: &Path, ownership: Ownership) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let directory = fs::File::from(open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    let directory = fs::File::from(open(
+        path,
+        OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
     let present = directory.metadata()?;
     if (present.uid(), present.gid()) != (ownership.uid, ownership.gid) {
         std::os::unix::fs::fchown(&directory, Some(ownership.uid), Some(ownership.gid))?;

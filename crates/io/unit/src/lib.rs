@@ -39,6 +39,6 @@ pub use listen::{ListenError, PATH_BYTES_MAX, bind, is_bound_to};
 #[cfg(feature = "supervise")]
 pub use notify::{Notification, NotifySocket};
 #[cfg(feature = "supervise")]
-pub use process::{Process, wait_for_end};
+pub use process::{Process, wait_for_end, wait_for_record};
 #[cfg(feature = "supervise")]
 pub use spawn::{SpawnError, Spawned, spawn};

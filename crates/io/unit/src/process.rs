@@ -5,7 +5,8 @@ use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
-        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd, pidfd_open, pidfd_send_signal, waitid,
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd, pidfd_open, pidfd_send_signal,
+        waitid,
     },
 };
 use tokio::io::unix::AsyncFd;
@@ -103,11 +104,16 @@ impl Process {
 /// that could.
 pub async fn wait_for_end(main: &Process, shim: Option<&Process>, records: &Path) -> Option<Ended> {
     main.ended().await;
+    wait_for_record(main.pid, main.start, shim, records).await
+}
+
+/// Waits for what the shim recorded of the end of a process that has ended, as long as there is a shim that could.
+pub async fn wait_for_record(pid: u32, start: u64, shim: Option<&Process>, records: &Path) -> Option<Ended> {
     let deadline = tokio::time::Instant::now() + RECORD_WAIT;
     loop {
         // Looked at before the record: a shim that has ended wrote it before.
         let is_last = shim.is_none_or(Process::has_ended) || tokio::time::Instant::now() >= deadline;
-        let ended = Ended::read(records).filter(|ended| (ended.pid, ended.start) == (main.pid, main.start));
+        let ended = Ended::read(records).filter(|ended| (ended.pid, ended.start) == (pid, start));
         if ended.is_some() || is_last {
             return ended;
         }
@@ -125,7 +131,10 @@ mod tests {
     async fn an_end_is_seen_and_a_stranger_is_refused() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("sleep runs");
         let start = procfs::start_time(child.id()).expect("it runs");
-        assert!(Process::open(child.id(), start + 1).expect("no error").is_none(), "another start time is another process");
+        assert!(
+            Process::open(child.id(), start + 1).expect("no error").is_none(),
+            "another start time is another process"
+        );
         let process = Process::open(child.id(), start).expect("no error").expect("it runs");
         assert!(!process.has_ended());
         process.signal(Signal::KILL).expect("it is ours");

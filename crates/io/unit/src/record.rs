@@ -3,11 +3,7 @@
 //! Two files of `key=value` lines in the unit's directory, each written aside, synchronised and renamed, so that a reader
 //! finds a whole record or none.
 
-use std::{
-    fs, io,
-    io::Write as _,
-    path::Path,
-};
+use std::{fs, io, io::Write as _, path::Path};
 
 /// The file that says which process runs.
 pub const PID_FILE: &str = "pid";

@@ -26,7 +26,8 @@ interface! {
     Stream List(ListRequest) -> ListReply, Read, ["framework", "hypervisor", "network", "storage", "vmm"];
     /// Answers the state first, then every change, without gap.
     Stream Watch(WatchRequest) -> WatchReply, Read, ["framework", "hypervisor", "network", "storage"];
-    /// Writes slots of the calling service. Not logged, not durable: the reporter says it again after a restart.
+    /// Writes slots of the calling service. Not logged, not durable: the reporter says it again after a restart. A call
+    /// without reports confirms every state the reporter has said.
     Once Publish(PublishRequest) -> PublishReply, Internal, ["framework", "hypervisor", "network", "storage"];
     /// Answers entries of the log.
     Stream ReadLog(ReadLogRequest) -> ReadLogReply, Read, [];

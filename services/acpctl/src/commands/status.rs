@@ -122,6 +122,8 @@ fn daemon(
     problems: &mut Vec<String>,
 ) -> Result<Value, Failure> {
     let unit = units.iter().find(|unit| unit.name == noun);
+    // The framework is no unit of its own: its row is what it says of itself.
+    let own = health.as_ref().ok().map(|health| json!({ "state": "ready", "pid": health.pid }));
     let (word, note) = match health {
         Ok(Health { ready: true, reason, .. }) if reason.is_empty() => ("ready", String::new()),
         Ok(Health { ready: true, reason, .. }) => ("degraded", reason),
@@ -136,7 +138,7 @@ fn daemon(
     }
     let mut row = match unit {
         Some(unit) => service::view(unit)?,
-        None => json!({ "name": noun, "status": null, "stats": null }),
+        None => json!({ "name": noun, "status": own, "stats": null }),
     };
     row["health"] = word.into();
     row["note"] = note.into();

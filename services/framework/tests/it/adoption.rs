@@ -47,7 +47,10 @@ async fn units_run_on_and_are_adopted_when_the_framework_crashes() {
 /// What each thread of a process does, as in `/proc`.
 fn thread_states(pid: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).map(|thread: u32| status(thread, "State")).collect()
+    tasks
+        .filter_map(|task| task.file_name().to_str()?.parse().ok())
+        .map(|thread: u32| status(thread, "State"))
+        .collect()
 }
 
 #[tokio::test]

@@ -12,9 +12,13 @@ fn request(name: &str, lines: u32, follow: bool) -> ReadLogRequest {
 #[tokio::test]
 async fn the_end_of_a_log_is_read_and_followed() {
     let Some(node) = Node::start("the_end_of_a_log_is_read_and_followed").await else { return };
-    let script = "trap 'echo more' HUP; for i in 1 2 3 4 5; do echo line $i; done; echo up; while :; do sleep 0.05; done";
+    let script =
+        "trap 'echo more' HUP; for i in 1 2 3 4 5; do echo line $i; done; echo up; while :; do sleep 0.05; done";
     node.script("script", "l", script).await;
-    wait_for("the script to run", async || if node.log("script@l").ends_with("up\n") { Ok(()) } else { Err(node.log("script@l")) }).await;
+    wait_for("the script to run", async || {
+        if node.log("script@l").ends_with("up\n") { Ok(()) } else { Err(node.log("script@l")) }
+    })
+    .await;
     let framework = node.client.service("framework");
     let reply = framework.call::<ReadLog>(request("script@l", 2, false)).await.expect("it answers");
     assert_eq!(reply.lines, ["line 5", "up"]);

@@ -1,9 +1,6 @@
 //! Making units on request.
 
-use std::{
-    io::Read as _,
-    os::fd::OwnedFd,
-};
+use std::{io::Read as _, os::fd::OwnedFd};
 
 use acp_base::Code;
 use acp_wire_api::framework::{GetUnit, RemoveUnit, SpawnUnit, StartUnit, UnitRequest, WatchUnits, WatchUnitsRequest};
@@ -30,14 +27,19 @@ async fn descriptors_are_passed_by_name() {
 
 #[tokio::test]
 async fn asking_again_changes_nothing_and_asking_for_another_is_refused() {
-    let Some(node) = Node::start("asking_again_changes_nothing_and_asking_for_another_is_refused").await else { return };
+    let Some(node) = Node::start("asking_again_changes_nothing_and_asking_for_another_is_refused").await else {
+        return;
+    };
     let one = node.script("again", "a", "exec sleep 1000").await;
     let two = node.script("again", "a", "exec sleep 1000").await;
     assert_eq!((one.uid, one.meta.pid), (two.uid, two.meta.pid));
     let mut other = request("again", "a");
     other.arguments = vec!["exec sleep 2000".into()];
     let refused = node.spawn_with(other.clone(), Vec::new()).await.expect_err("it runs otherwise");
-    assert_eq!((refused.code, refused.message.as_str()), (Code::AlreadyExists, "again@a runs with other parameters; remove it first"));
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (Code::AlreadyExists, "again@a runs with other parameters; remove it first")
+    );
     node.remove("again@a").await.expect("it was there");
     let three = node.spawn_with(other, Vec::new()).await.expect("now it may");
     assert_ne!(one.uid, three.uid, "it is another unit");
@@ -64,7 +66,10 @@ async fn bad_requests_are_refused_and_change_nothing() {
     assert_eq!(missing.code, Code::NotFound);
     let boot = node.call::<RemoveUnit>(UnitRequest { name: "cluster".into() }).await.expect_err("not this one");
     assert_eq!(boot.code, Code::InvalidArgument);
-    assert_eq!(node.call::<GetUnit>(UnitRequest { name: "a b".into() }).await.expect_err("no name").code, Code::InvalidArgument);
+    assert_eq!(
+        node.call::<GetUnit>(UnitRequest { name: "a b".into() }).await.expect_err("no name").code,
+        Code::InvalidArgument
+    );
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ fn the_contract_ends_the_guard_with_the_programs_status() {
 #[test]
 fn other_ends_are_followed_by_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut child = guard(directory.path(), "echo $$; [ -e third ] && exit 0; [ -e second ] && touch third; touch second; exit 75");
+    let mut child =
+        guard(directory.path(), "echo $$; [ -e third ] && exit 0; [ -e second ] && touch third; touch second; exit 75");
     assert_eq!(child.wait().expect("a child").code(), Some(0));
     assert_eq!(lives(directory.path(), 3).len(), 3);
 }

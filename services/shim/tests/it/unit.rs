@@ -97,7 +97,11 @@ async fn running(launch: &Launch) -> Running {
 
 fn status(pid: u32, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap_or_default().trim().replace('\t', " ")
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+        .unwrap_or_default()
+        .trim()
+        .replace('\t', " ")
 }
 
 #[tokio::test]
@@ -126,7 +130,10 @@ async fn a_program_has_only_what_it_was_given() {
     let Running(unit) = &running(&launch).await;
     let pid = unit.main.pid();
     let ids = format!("{UNIT} {UNIT} {UNIT} {UNIT}");
-    assert_eq!((status(pid, "Uid"), status(pid, "Gid"), status(pid, "Groups")), (ids.clone(), ids, (UNIT + 5).to_string()));
+    assert_eq!(
+        (status(pid, "Uid"), status(pid, "Gid"), status(pid, "Groups")),
+        (ids.clone(), ids, (UNIT + 5).to_string())
+    );
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(status(pid, set), format!("{:016x}", 1 << 12), "{set}");
     }
@@ -171,7 +178,8 @@ async fn signals_that_ask_do_not_end_the_shim() {
         unit.shim.signal(signal).expect("root may");
     }
     unit.main.signal(Signal::TERM).expect("root may");
-    let ended = wait_for_end(&unit.main, Some(&unit.shim), bench.path()).await.expect("the shim lived on and recorded it");
+    let ended =
+        wait_for_end(&unit.main, Some(&unit.shim), bench.path()).await.expect("the shim lived on and recorded it");
     assert_eq!(ended.signal, Some(15));
 }
 
@@ -184,7 +192,9 @@ async fn a_shim_is_small() {
     let Running(unit) = &running(&bench.shell("echo started; exec sleep 1000")).await;
     wait_for("output", || if bench.logged() == "started\n" { Ok(()) } else { Err(bench.logged()) });
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", unit.shim.pid())).expect("root may");
-    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let pss = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     eprintln!("the shim's Pss is {pss:?} kB");
     assert!(pss.is_some_and(|pss| pss < 1024), "{rollup}");
 }
@@ -197,7 +207,8 @@ async fn descriptors_land_in_order_and_listeners_are_announced() {
     let bench = Bench::new();
     let listener = UnixListener::bind(bench.path().join("s.sock")).expect("bound");
     let file = fs::File::create(bench.path().join("named")).expect("made");
-    let mut launch = bench.shell("echo $LISTEN_FDS $((LISTEN_PID - $$)); readlink /proc/$$/fd/3; echo named >&4; ls /proc/$$/fd | wc -l");
+    let mut launch = bench
+        .shell("echo $LISTEN_FDS $((LISTEN_PID - $$)); readlink /proc/$$/fd/3; echo named >&4; ls /proc/$$/fd | wc -l");
     (launch.descriptors, launch.listeners) = (2, 1);
     let unit = spawn(Path::new(SHIM), &[], &launch, &[listener.as_fd(), file.as_fd()]).await.expect("it runs");
     wait_for_end(&unit.main, Some(&unit.shim), bench.path()).await.expect("a record");

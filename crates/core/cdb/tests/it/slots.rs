@@ -45,6 +45,23 @@ fn only_a_newer_publication_counts() {
 }
 
 #[test]
+fn a_heartbeat_confirms_states_of_this_life_and_no_measurements() {
+    let mut world = World::new();
+    let stats = report(Kind::Volume, uid(9), Some("default/v9"), Facet::Stats, Some(json!({})));
+    say(&mut world, "storage@n1", (5, 1), false, vec![volume(9, 1), stats]).expect("valid");
+    let later = BootInstant::from_millis(60_000);
+    let ages = |world: &mut World, incarnation, sequence| {
+        let heartbeat = Publication { incarnation, sequence, reports: vec![], replace: false };
+        world.db.publish(later, "storage@n1", heartbeat).expect("valid");
+        let view = world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect("reported");
+        view.to_object(later).slots.iter().map(|slot| (slot.facet, slot.age_ms)).collect::<Vec<_>>()
+    };
+    assert_eq!(ages(&mut world, 6, 1), [(Facet::Meta, 59_000), (Facet::Stats, 59_000)]);
+    say(&mut world, "storage@n1", (7, 1), false, vec![volume(9, 1)]).expect("valid");
+    assert_eq!(ages(&mut world, 7, 2), [(Facet::Meta, 0), (Facet::Stats, 59_000)]);
+}
+
+#[test]
 fn a_reported_object_lives_as_long_as_its_slots() {
     let mut world = World::new();
     say(&mut world, "storage@n1", (1, 1), false, vec![volume(9, 1), volume(8, 1)]).expect("valid");
