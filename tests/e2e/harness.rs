@@ -92,7 +92,11 @@ fn run_on_one_node<'a>(wanted: &[&'a Case]) -> (usize, Vec<&'a str>) {
             }
             Err(error) => {
                 failed.push(case.name);
-                println!("test {} ... FAILED ({seconds:.1} s)\n    {error:?}\n{}", case.name, world.evidence());
+                println!(
+                    "test {} ... FAILED ({seconds:.1} s)\n    {error:#}\n{}",
+                    case.name,
+                    world.evidence(case.name)
+                );
             }
         }
     }

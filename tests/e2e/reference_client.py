@@ -9,8 +9,7 @@ import varlink
 def look(run, path):
     """Reads every interface of a socket and calls what every daemon answers."""
     with varlink.Client(address=f"unix:{path}") as client:
-        names = list(client.get_interfaces().keys())
-        info = client.info if hasattr(client, "info") else None
+        names = client.get_interfaces()
         with client.open("org.varlink.service") as service:
             info = service.GetInfo()
             assert set(info["interfaces"]) == set(names), (path, info)

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// How long anything else may take beside other load.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-/// How many lines of each log are shown when a case fails.
-const EVIDENCE_LINES: usize = 12;
+/// How many warnings of each log are shown when a case fails.
+const EVIDENCE_LINES: usize = 6;
 
 /// The node, with pool and network `default` and the image `demo`.
 pub(crate) struct World {
@@ -164,15 +164,28 @@ impl World {
         Ok(reply["units"].as_array_mut().context("no list of units")?.drain(..).collect())
     }
 
-    /// The ends of the node's logs.
-    pub(crate) fn evidence(&self) -> String {
-        let entries = fs::read_dir(self.node.layout().log()).into_iter().flatten().filter_map(Result::ok);
-        let ends = entries.filter_map(|entry| {
-            let text = fs::read_to_string(entry.path()).ok()?;
-            let lines: Vec<&str> = text.lines().collect();
-            let end = lines[lines.len().saturating_sub(EVIDENCE_LINES)..].join("\n        ");
-            Some(format!("    {}:\n        {end}", entry.file_name().display()))
-        });
-        ends.collect::<Vec<_>>().join("\n")
+    /// Keeps the node's logs for whoever looks into a failed case, and answers the last warnings in them.
+    pub(crate) fn evidence(&self, case: &str) -> String {
+        let kept = workspace().join("target/e2e").join(case.replace("::", "-"));
+        let logs = fs::read_dir(self.node.layout().log()).into_iter().flatten().filter_map(Result::ok);
+        let mut said = format!("    the node's logs are kept in {}", kept.display());
+        for log in logs {
+            let Ok(text) = fs::read_to_string(log.path()) else { continue };
+            let copied = fs::create_dir_all(&kept).and_then(|()| fs::write(kept.join(log.file_name()), &text));
+            if let Err(error) = copied {
+                said.push_str(&format!("\n    {}: not kept: {error}", log.file_name().display()));
+            }
+            said.push_str(&warnings(&log.file_name().display().to_string(), &text));
+        }
+        said
     }
+}
+
+/// The last warnings and errors of a log.
+fn warnings(name: &str, text: &str) -> String {
+    let is_bad =
+        |line: &&str| ["\"WARN\"", "\"ERROR\"", "panicked", "acp-shim:"].iter().any(|word| line.contains(word));
+    let lines: Vec<&str> = text.lines().filter(is_bad).collect();
+    let end = lines[lines.len().saturating_sub(EVIDENCE_LINES)..].join("\n        ");
+    if end.is_empty() { end } else { format!("\n    {name}:\n        {end}") }
 }

@@ -133,8 +133,8 @@ fn hash(parts: &[&str]) -> String {
 }
 
 fn build(dir: &Path, sources: &Sources) -> Result<()> {
-    let work = dir.join("work");
-    drop(fs::remove_dir_all(&work));
+    // Two may build at the same time; each renames a whole image into place.
+    let work = dir.join(format!("work-{}", std::process::id()));
     fs::create_dir_all(&work)?;
     packages::download(&work, &[&sources.kernel_package, BUSYBOX])?;
     let tree = work.join("tree");

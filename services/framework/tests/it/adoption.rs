@@ -109,10 +109,12 @@ async fn a_node_comes_back_after_everything_was_killed() {
     let Some(mut node) = Node::start("a_node_comes_back_after_everything_was_killed").await else { return };
     node.script("script", "g", "exec sleep 1000").await;
     node.crash();
-    while !node.processes().is_empty() {
-        node.processes().into_iter().for_each(|pid| signal(pid, Signal::KILL));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_for("every process to be gone", async || {
+        let left = node.processes();
+        left.iter().for_each(|pid| signal(*pid, Signal::KILL));
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
     node.boot().await;
     let guest = node.wait_state("script@g", UnitState::Failed).await;
     assert!(guest.meta.exit.is_some(), "{guest:?}");

@@ -236,11 +236,11 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("{}", fs::read_to_string(self.path("framework.out")).unwrap_or_default());
         }
-        let start = std::time::Instant::now();
-        while !self.processes().is_empty() && start.elapsed() < LIMIT {
-            self.processes().into_iter().for_each(|pid| signal(pid, Signal::KILL));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_nothing(|| {
+            let left = self.processes();
+            left.iter().for_each(|pid| signal(*pid, Signal::KILL));
+            left.is_empty()
+        });
         for folder in self.folders() {
             for group in fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
                 drop(fs::remove_dir(group.path()));
@@ -266,6 +266,14 @@ pub(crate) fn request(template: &str, instance: &str) -> SpawnUnitRequest {
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     drop(kill_process(pid, signal).map_err(std::io::Error::from));
+}
+
+/// As [`wait_for`], where nothing can be awaited.
+fn wait_for_nothing(is_nothing: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_nothing() && start.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 pub(crate) async fn wait_for<T, S: Debug>(what: &str, condition: impl AsyncFn() -> Result<T, S>) -> T {

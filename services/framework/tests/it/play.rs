@@ -36,7 +36,7 @@ fn play() {
     std::thread::spawn(answer);
     loop {
         say("READY=1\nWATCHDOG=1");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(100));
     }
 }
 
