@@ -152,9 +152,11 @@ impl Failure {
     /// A failure of this kind with the blame and retry that are usual for it, and nothing changed.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let (blame, retry) = match code {
-            Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::PermissionDenied => {
-                (Blame::Caller, Retry::Never)
-            }
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::PermissionDenied => (Blame::Caller, Retry::Never),
             Code::Unimplemented | Code::Cancelled => (Blame::Caller, Retry::Never),
             Code::ResourceExhausted => (Blame::Operator, Retry::Later),
             Code::DeadlineExceeded | Code::Unavailable | Code::Conflict => (Blame::Circumstances, Retry::Later),

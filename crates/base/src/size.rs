@@ -98,7 +98,10 @@ mod tests {
         assert_eq!("-5".parse::<ByteSize>(), Err(ByteSizeError::NotANumber("-5".into())));
         assert_eq!("5MB".parse::<ByteSize>(), Err(ByteSizeError::UnknownUnit("MB".into())));
         assert_eq!("99999999999T".parse::<ByteSize>(), Err(ByteSizeError::TooLarge("99999999999T".into())));
-        assert_eq!("99999999999999999999".parse::<ByteSize>(), Err(ByteSizeError::TooLarge("99999999999999999999".into())));
+        assert_eq!(
+            "99999999999999999999".parse::<ByteSize>(),
+            Err(ByteSizeError::TooLarge("99999999999999999999".into()))
+        );
     }
 
     #[test]

@@ -41,8 +41,7 @@ struct Shared {
 impl Client {
     /// A client of the sockets in `run_dir`. Connects when it is used.
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        let shared =
-            Shared { run_dir: run_dir.into(), idle: Mutex::new(BTreeMap::new()), next_id: AtomicU64::new(1) };
+        let shared = Shared { run_dir: run_dir.into(), idle: Mutex::new(BTreeMap::new()), next_id: AtomicU64::new(1) };
         Self { shared: Arc::new(shared), request_id: None }
     }
 

@@ -94,7 +94,9 @@ mod tests {
         assert_eq!(caller(61005).check("m", INTERNAL), Ok(()));
         let read = Access { scope: Scope::Read, daemons: &[] };
         assert_eq!(caller(1000).check("m", read), Ok(()));
-        for (uid, scope) in [(61004, Scope::Internal), (1000, Scope::Operate), (1000, Scope::Write), (1000, Scope::Admin)] {
+        for (uid, scope) in
+            [(61004, Scope::Internal), (1000, Scope::Operate), (1000, Scope::Write), (1000, Scope::Admin)]
+        {
             let denied = caller(uid).check("m", Access { scope, daemons: &["hypervisor"] }).expect_err("not allowed");
             assert_eq!(denied.code, Code::PermissionDenied);
         }

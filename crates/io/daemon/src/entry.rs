@@ -151,9 +151,8 @@ pub(crate) fn with_common(mut interfaces: Vec<Interface>) -> Vec<Interface> {
 }
 
 fn paths<D: Daemon>(arguments: &Arguments, instance: Option<&str>) -> Result<Paths, Fatal> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| Fatal::config(format!("{}: {error}", path.display())))
-    };
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|error| Fatal::config(format!("{}: {error}", path.display())));
     let bin = match &arguments.bin_dir {
         Some(bin) => absolute(bin)?,
         None => std::env::current_exe()
@@ -184,7 +183,9 @@ fn node_name<D: Daemon>(config: &D::Config, given: Option<Name>) -> Result<Name,
     let host = host.nodename().to_string_lossy().into_owned();
     let short = host.split('.').next().unwrap_or_default();
     short.parse().map_err(|error| {
-        Fatal::config(format!("the host name {short:?} cannot be the node's name ({error}): give --node or set it in the configuration"))
+        Fatal::config(format!(
+            "the host name {short:?} cannot be the node's name ({error}): give --node or set it in the configuration"
+        ))
     })
 }
 

@@ -39,7 +39,10 @@ pub(crate) fn bind(path: &Path, gid: Option<u32>) -> Result<UnixListener, Fatal>
     let aside = path.with_extension("sock.new");
     let length = aside.as_os_str().len();
     if length > SOCKET_PATH_MAX {
-        let text = format!("the socket path {} has {length} bytes, a Unix socket's has at most {SOCKET_PATH_MAX}", aside.display());
+        let text = format!(
+            "the socket path {} has {length} bytes, a Unix socket's has at most {SOCKET_PATH_MAX}",
+            aside.display()
+        );
         return Err(Fatal::config(format!("{text}: use a shorter --run-dir")));
     }
     bind_aside(path, &aside, gid)

@@ -1,6 +1,13 @@
 //! Which handler answers which method.
 
-use std::{collections::BTreeMap, future::Future, marker::PhantomData, os::fd::OwnedFd, pin::Pin, sync::{Arc, OnceLock, Weak}};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    marker::PhantomData,
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use acp_base::{Code, Failure};
 use acp_io_varlink::Upgraded;
@@ -95,7 +102,8 @@ impl<M: Method> Sink<M> {
 type Continuation = Box<dyn FnOnce(Upgraded) -> BoxFuture<()> + Send>;
 
 type OnceHandler = Arc<dyn Fn(RawRequest) -> BoxFuture<Result<Encoded, Failure>> + Send + Sync>;
-type StreamHandler = Arc<dyn Fn(RawRequest, mpsc::Sender<Outgoing>) -> BoxFuture<Result<Encoded, Failure>> + Send + Sync>;
+type StreamHandler =
+    Arc<dyn Fn(RawRequest, mpsc::Sender<Outgoing>) -> BoxFuture<Result<Encoded, Failure>> + Send + Sync>;
 type UpgradeHandler = Arc<dyn Fn(RawRequest) -> BoxFuture<Result<(Encoded, Continuation), Failure>> + Send + Sync>;
 
 #[derive(Clone)]

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::net::UnixListener as StdListener,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::AtomicU64,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 

@@ -28,7 +28,9 @@ impl LogControl {
     pub(crate) fn set(&self, filter: &str) -> Result<String, Failure> {
         let parsed = parse_filter(filter).map_err(Failure::invalid)?;
         if let Some(handle) = &self.handle {
-            handle.reload(parsed).map_err(|error| Failure::internal(format!("cannot change the log filter: {error}")))?;
+            handle
+                .reload(parsed)
+                .map_err(|error| Failure::internal(format!("cannot change the log filter: {error}")))?;
         }
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::replace(&mut *current, filter.to_owned()))

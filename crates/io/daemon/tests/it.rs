@@ -144,13 +144,29 @@ async fn a_bad_call_gets_a_precise_error_and_the_next_one_is_answered() {
     let daemon = start();
     let watch = |parameters: Value| message(&json!({"method": "acp.cluster.Watch", "parameters": parameters}));
     let cases: [(Vec<u8>, &str, &str); 7] = [
-        (message(&json!({"method": "acp.cluster.Nonsense"})), "org.varlink.service.MethodNotFound", "acp.cluster.Nonsense"),
-        (message(&json!({"method": "com.example.X", "parameters": {"a": 1}})), "org.varlink.service.InterfaceNotFound", "com.example"),
+        (
+            message(&json!({"method": "acp.cluster.Nonsense"})),
+            "org.varlink.service.MethodNotFound",
+            "acp.cluster.Nonsense",
+        ),
+        (
+            message(&json!({"method": "com.example.X", "parameters": {"a": 1}})),
+            "org.varlink.service.InterfaceNotFound",
+            "com.example",
+        ),
         (watch(json!({"kindz": []})), "acp.error.InvalidArgument", "unknown field `kindz`"),
         (watch(json!({"cursor": 5})), "acp.error.InvalidArgument", "cursor: invalid type: integer `5`"),
         (watch(json!({"kinds": ["sheep"]})), "acp.error.InvalidArgument", "kinds[0]: unknown variant `sheep`"),
-        (message(&json!({"method": "acp.vmm.AttachConsole"})), "acp.error.InvalidArgument", "must be called with upgrade"),
-        (message(&json!({"method": "acp.storage.ImportImage", "parameters": {"name": "../x"}})), "acp.error.InvalidArgument", "not '/'"),
+        (
+            message(&json!({"method": "acp.vmm.AttachConsole"})),
+            "acp.error.InvalidArgument",
+            "must be called with upgrade",
+        ),
+        (
+            message(&json!({"method": "acp.storage.ImportImage", "parameters": {"name": "../x"}})),
+            "acp.error.InvalidArgument",
+            "not '/'",
+        ),
     ];
     for (bytes, error, text) in cases {
         let mut pipelined = bytes.clone();
@@ -194,7 +210,8 @@ async fn introspection_answers_every_interface() {
 async fn a_stream_ends_with_its_last_reply_and_its_handler_with_its_caller() {
     let daemon = start();
     let client = daemon.context.client.service("sample");
-    let request = |cursor: &str, forever| WatchRequest { kinds: vec![], cursor: Some(cursor.into()), without_stats: forever };
+    let request =
+        |cursor: &str, forever| WatchRequest { kinds: vec![], cursor: Some(cursor.into()), without_stats: forever };
     let mut replies = client.stream::<Watch>(request("3", false)).await.expect("a stream");
     let mut seen = Vec::new();
     while let Some(reply) = replies.next().await {
@@ -218,7 +235,8 @@ async fn a_stream_ends_with_its_last_reply_and_its_handler_with_its_caller() {
 async fn descriptors_pass_both_ways() {
     let daemon = start();
     let file = tempfile::tempfile().expect("a file");
-    let request = ImportImageRequest { name: "demo".parse().expect("valid"), pool: None, url: None, source: None, sha256: None };
+    let request =
+        ImportImageRequest { name: "demo".parse().expect("valid"), pool: None, url: None, source: None, sha256: None };
     let client = daemon.context.client.service("sample");
     let (_, fds) = client.call_fds::<ImportImage>(request, vec![OwnedFd::from(file)]).await.expect("answered");
     let mut back = std::fs::File::from(fds.into_iter().next().expect("one descriptor"));

@@ -97,7 +97,8 @@ async fn everything_is_said_again_after_the_cluster_service_restarts() {
     };
     put(1, 10);
     put(2, 20);
-    wait_for("both slots are published", || (slots(&published) == [(1, json!(10)), (2, json!(20))]).then_some(())).await;
+    wait_for("both slots are published", || (slots(&published) == [(1, json!(10)), (2, json!(20))]).then_some(()))
+        .await;
     put(1, 11);
     reporter.remove(Kind::Volume, Uid::from_u128(2));
     wait_for("the change is published", || (slots(&published) == [(1, json!(11))]).then_some(())).await;

@@ -56,12 +56,8 @@ impl Jobs {
     /// Reads the jobs in `directory`, which is made if it is missing, and answers those that were interrupted.
     pub fn open(directory: &Path, owner: &str, reporter: Reporter) -> Result<(Self, Vec<Interrupted>), Failure> {
         let records = file::read_all(directory).map_err(|error| broken(directory, &error))?;
-        let shared = Shared {
-            directory: directory.to_owned(),
-            owner: owner.to_owned(),
-            reporter,
-            live: Mutex::default(),
-        };
+        let shared =
+            Shared { directory: directory.to_owned(), owner: owner.to_owned(), reporter, live: Mutex::default() };
         let jobs = Self { shared: Arc::new(shared) };
         let mut interrupted = Vec::new();
         for record in records {
@@ -272,7 +268,8 @@ fn broken(directory: &Path, error: &std::io::Error) -> Failure {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::ResourceExhausted,
         _ => Code::Unavailable,
     };
-    Failure::new(code, format!("cannot store jobs in {}: {error}", directory.display())).blame(acp_base::Blame::Operator)
+    Failure::new(code, format!("cannot store jobs in {}: {error}", directory.display()))
+        .blame(acp_base::Blame::Operator)
 }
 
 #[cfg(test)]

@@ -13,9 +13,8 @@ pub fn routes(router: &mut Router, jobs: Jobs) {
     let own = jobs.clone();
     router.once::<Get, _, _>(move |call| std::future::ready(get(&own, call.request.id)));
     let own = jobs.clone();
-    router.once::<Cancel, _, _>(move |call| {
-        std::future::ready(own.cancel(call.request.id).map(|job| JobReply { job }))
-    });
+    router
+        .once::<Cancel, _, _>(move |call| std::future::ready(own.cancel(call.request.id).map(|job| JobReply { job })));
     router.stream::<Watch, _, _>(move |call, sink| watch(jobs.clone(), call.request.id, sink));
 }
 

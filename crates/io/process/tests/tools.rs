@@ -114,10 +114,11 @@ async fn it_runs_where_it_is_told() {
     assert_eq!(Command::new("cat").run_ok().await.expect("runs").text(), "", "no standard input unless given");
 }
 
-/// Run by the next test in a process of its own: starts a tool and waits for its end, which does not come.
-#[tokio::test]
-#[ignore = "a helper process of another test"]
-async fn starts_a_tool_and_waits() {
+/// Set in the environment of the process that plays the caller in the next test.
+const CALLER: &str = "ACP_TEST_CALLER";
+
+/// Starts a tool and waits for its end, which does not come.
+async fn start_a_tool_and_wait() {
     let mut process = shell("echo pid=$$; exec sleep 1000").start().expect("starts");
     let mut buffer = [0; 64];
     let count = process.read(&mut buffer).await.expect("the tool's pid");
@@ -127,8 +128,12 @@ async fn starts_a_tool_and_waits() {
 
 #[tokio::test]
 async fn a_tool_dies_with_a_caller_that_is_killed() {
+    if std::env::var_os(CALLER).is_some() {
+        return start_a_tool_and_wait().await;
+    }
     let mut caller = std::process::Command::new(std::env::current_exe().expect("a path"))
-        .args(["--exact", "starts_a_tool_and_waits", "--ignored", "--nocapture"])
+        .args(["--exact", "a_tool_dies_with_a_caller_that_is_killed", "--nocapture"])
+        .env(CALLER, "yes")
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("starts");

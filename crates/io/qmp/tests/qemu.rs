@@ -41,12 +41,13 @@ fn start(socket: &Path) -> Option<Qemu> {
 
 async fn open(socket: &Path) -> Session {
     let deadline = Instant::now() + LIMIT;
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     loop {
         match UnixStream::connect(socket).await {
             Ok(stream) => return connect(stream, LIMIT).await.expect("QEMU greets"),
             Err(error) => assert!(Instant::now() < deadline, "QEMU does not listen: {error}"),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        looks.tick().await;
     }
 }
 

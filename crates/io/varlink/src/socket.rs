@@ -55,9 +55,13 @@ pub enum ReadError {
 pub fn split(stream: UnixStream, message_bytes_max: usize) -> (Reader, Writer) {
     let stream = Arc::new(stream);
     let detached = Arc::new(AtomicBool::new(false));
-    let half = Half { stream: Arc::clone(&stream), detached: Arc::clone(&detached), message_bytes_max, pending_bytes: 0 };
+    let half =
+        Half { stream: Arc::clone(&stream), detached: Arc::clone(&detached), message_bytes_max, pending_bytes: 0 };
     let (read, _write) = zlink::Connection::new(half).split();
-    (Reader { inner: read, stream: Arc::clone(&stream), detached, message_bytes_max }, Writer { stream, buffer: Vec::new() })
+    (
+        Reader { inner: read, stream: Arc::clone(&stream), detached, message_bytes_max },
+        Writer { stream, buffer: Vec::new() },
+    )
 }
 
 /// Receives messages.
@@ -107,7 +111,8 @@ impl Reader {
         while self.stream.readable().await.is_ok() {
             let look = || {
                 let mut byte = [0_u8];
-                rustix::net::recv(&*self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
+                rustix::net::recv(&*self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)
+                    .map_err(io::Error::from)
             };
             match self.stream.try_io(Interest::READABLE, look) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -1,10 +1,7 @@
 //! `acp.cluster`: the cluster database.
 
 use acp_base::{Name, Uid};
-use acp_wire_model::{
-    Kind, Object,
-    object::Facet,
-};
+use acp_wire_model::{Kind, Object, object::Facet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zlink::introspect::Type;

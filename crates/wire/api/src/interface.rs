@@ -1,10 +1,7 @@
 //! What an interface and a method are, and the macro that declares them.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use zlink::{
-    idl,
-    introspect::Type,
-};
+use zlink::{idl, introspect::Type};
 
 /// How a method answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,7 @@ use acp_wire_model::{image::DiskFormat, pool::PoolStats};
 use serde::{Deserialize, Serialize};
 use zlink::introspect::Type;
 
-use crate::{
-    Empty,
-    storage::Layer,
-};
+use crate::{Empty, storage::Layer};
 
 interface! {
     /// One pool's worker process: every file operation of the pool happens here, so that a hung file system hangs this

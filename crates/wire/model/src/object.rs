@@ -29,8 +29,6 @@ pub enum Kind {
     Job,
 }
 
-
-
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 8] =

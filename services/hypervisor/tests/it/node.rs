@@ -154,9 +154,10 @@ impl Node {
 
     pub(crate) async fn wait_for_accelerator(&self) {
         let deadline = tokio::time::Instant::now() + LIMIT;
+        let mut looks = tokio::time::interval(PAUSE);
         while self.call::<GetNode>(Empty {}).await.expect("an answer").meta.accelerator.is_empty() {
             assert!(tokio::time::Instant::now() < deadline, "the accelerator is not decided");
-            tokio::time::sleep(PAUSE).await;
+            looks.tick().await;
         }
     }
 
@@ -166,10 +167,11 @@ impl Node {
 
     async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = tokio::time::Instant::now() + LIMIT;
+        let mut looks = tokio::time::interval(PAUSE);
         while !condition() {
             let state = || format!("{:#?}", self.world.lock());
             assert!(tokio::time::Instant::now() < deadline, "never came true: {what}; the world: {}", state());
-            tokio::time::sleep(PAUSE).await;
+            looks.tick().await;
         }
     }
 }

@@ -120,7 +120,9 @@ impl Connection {
         let context = CallContext { id: call.context.id, deadline };
         let request = RawRequest { parameters: call.parameters, fds, caller: self.caller.clone(), context };
         match route.handler {
-            Handler::Once(handler) => self.answer_once(&method, handler(request), deadline, oneway).await.map(|()| None),
+            Handler::Once(handler) => {
+                self.answer_once(&method, handler(request), deadline, oneway).await.map(|()| None)
+            }
             Handler::Stream(handler) => {
                 let (outgoing, incoming) = mpsc::channel(1);
                 self.answer_many(handler(request, outgoing), incoming, more).await.map(|()| None)
