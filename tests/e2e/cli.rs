@@ -40,7 +40,7 @@ pub(crate) fn exit_codes(world: &World) -> Result<()> {
     world.refused(&["system", "create", "../up", "--image", "demo"], 64)?;
     world.refused(&["system", "create", "big", "--image", "demo", "--memory", "-5"], 64)?;
     world.refused(&["fly"], 64)?;
-    let said = world.refused(&["--run-dir", "/nonexistent", "status"], 75)?;
+    let said = world.refused(&["--run-dir", "/nonexistent", "system", "list"], 75)?;
     ensure!(said.contains("/nonexistent"), "a run directory that is none: {said:?}");
     let said = world.refused(&["network", "delete", "--yes", "none"], 2)?;
     ensure!(!said.trim().contains('\n'), "an error is one sentence: {said:?}");

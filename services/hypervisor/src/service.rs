@@ -161,8 +161,9 @@ impl Owner {
             tokio::select! {
                 () = drain.cancelled() => return,
                 message = messages.recv() => match message {
-                    Some(message) => self.take(message),
-                    None => return,
+                    // What fails because the daemon ends is no failure of the work.
+                    Some(message) if !drain.is_cancelled() => self.take(message),
+                    Some(_) | None => return,
                 },
                 event = objects.next() => self.take_object(event),
                 () = tokio::time::sleep(pause) => {}

@@ -36,8 +36,8 @@ const FRAMEWORK_TIME_MAX: Duration = Duration::from_secs(10);
 /// The pause before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a dnsmasq must have run before it is sent SIGHUP, which would end it before it listens for the signal; it does
-/// within milliseconds. What it reads at its start needs no signal.
+/// How long a dnsmasq must have run before it is replaced because of a host that is gone: several that go one after the other
+/// cost one replacement.
 const SETTLED_MS: u64 = 2_000;
 
 /// The networks to be served; absent until the specs are known.
@@ -57,7 +57,7 @@ pub(crate) struct Dhcp {
     status: watch::Sender<Status>,
     /// The arguments each unit was asked for with in this life.
     asked: BTreeMap<Uid, Vec<String>>,
-    /// Units that must be told that something they know no longer holds.
+    /// Units that know something that no longer holds.
     outdated: BTreeSet<Uid>,
 }
 
@@ -157,10 +157,11 @@ impl Dhcp {
         }
         let meta = match running {
             Some(meta) if self.asked.get(&uid) == Some(&arguments) => meta.clone(),
-            _ => self.spawn(uid, arguments).await.map_err(|failure| failure.to_string())?,
+            _ => self.spawn(uid, arguments.clone()).await.map_err(|failure| failure.to_string())?,
         };
         if self.outdated.contains(&uid) && wall_now().0.saturating_sub(meta.since_ms) >= SETTLED_MS {
-            self.reload(uid).await.map_err(|failure| failure.to_string())?;
+            self.replace(uid, arguments).await.map_err(|failure| failure.to_string())?;
+            return Ok(());
         }
         if is_running(meta.state) { Ok(()) } else { Err(unit_reason(&meta)) }
     }
@@ -187,9 +188,13 @@ impl Dhcp {
         Ok(reply.unit.meta)
     }
 
-    async fn reload(&mut self, uid: Uid) -> Result<(), Failure> {
-        let request = framework::SignalUnitRequest { name: unit_name(uid), signal: "HUP".to_owned() };
-        self.call::<framework::SignalUnit>(request).await?;
+    /// Replaces a server that knows what no longer holds. A signal would make it forget the host, but not the lease, and so
+    /// the address would be refused to its next owner until the lease runs out; a new one knows neither, and guests that hold a
+    /// lease go on with it (`--dhcp-authoritative`).
+    async fn replace(&mut self, uid: Uid, arguments: Vec<String>) -> Result<(), Failure> {
+        self.call::<framework::RemoveUnit>(framework::UnitRequest { name: unit_name(uid) }).await?;
+        self.asked.remove(&uid);
+        self.spawn(uid, arguments).await?;
         self.outdated.remove(&uid);
         Ok(())
     }

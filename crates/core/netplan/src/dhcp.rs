@@ -5,7 +5,8 @@
 //! follows from the specs, so after a restart it confirms what it is asked for.
 //!
 //! A guest is one file of the hosts directory. dnsmasq reads new and replaced files at once by inotify, but what it has
-//! read from a file that is gone stays in force until it gets SIGHUP ([`HostChanges::needs_reload`]).
+//! read from a file that is gone stays in force until it gets SIGHUP, and the lease that it gave even longer: it has to be
+//! replaced ([`HostChanges::needs_replacement`]).
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -93,8 +94,8 @@ pub struct HostChanges {
     pub write: BTreeMap<String, String>,
     /// Files to remove.
     pub remove: Vec<String>,
-    /// Whether dnsmasq must be told (SIGHUP) because something it knows no longer holds.
-    pub needs_reload: bool,
+    /// Whether dnsmasq must be replaced because something it knows no longer holds.
+    pub needs_replacement: bool,
 }
 
 /// What has to be done to a hosts directory that holds the files `found` (content by name).
@@ -102,9 +103,9 @@ pub fn host_changes(hosts: &[Host], found: &BTreeMap<String, String>) -> HostCha
     let wanted: BTreeMap<_, _> = hosts.iter().map(|host| (host.file_name(), host.entry())).collect();
     let remove: Vec<_> = found.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
     let replaced = wanted.iter().any(|(name, entry)| found.get(name).is_some_and(|old| old != entry));
-    let needs_reload = replaced || !remove.is_empty();
+    let needs_replacement = replaced || !remove.is_empty();
     let write = wanted.into_iter().filter(|(name, entry)| found.get(name) != Some(entry)).collect();
-    HostChanges { write, remove, needs_reload }
+    HostChanges { write, remove, needs_replacement }
 }
 
 #[cfg(test)]
@@ -165,14 +166,14 @@ mod tests {
     fn dnsmasq_is_told_only_when_something_ends() {
         let none = BTreeMap::new();
         let added = host_changes(&[host(2, "a"), host(3, "b")], &none);
-        assert_eq!((added.write.len(), added.remove.len(), added.needs_reload), (2, 0, false));
+        assert_eq!((added.write.len(), added.remove.len(), added.needs_replacement), (2, 0, false));
         assert_eq!(host_changes(&[host(2, "a"), host(3, "b")], &added.write), HostChanges::default());
         let removed = host_changes(&[host(3, "b")], &added.write);
         assert_eq!(
-            (removed.write.len(), removed.remove, removed.needs_reload),
+            (removed.write.len(), removed.remove, removed.needs_replacement),
             (0, vec![host(2, "a").file_name()], true)
         );
         let renamed = host_changes(&[host(2, "c"), host(3, "b")], &added.write);
-        assert_eq!((renamed.write.len(), renamed.remove.len(), renamed.needs_reload), (1, 0, true));
+        assert_eq!((renamed.write.len(), renamed.remove.len(), renamed.needs_replacement), (1, 0, true));
     }
 }

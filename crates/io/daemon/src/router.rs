@@ -230,6 +230,10 @@ impl Router {
 
 fn decode<M: Method>(raw: RawRequest) -> Result<Call<M>, Failure> {
     let text = raw.parameters.as_ref().map_or("{}", |parameters| parameters.get());
+    // A list would pass for a struct's fields in their order, which no method promises.
+    if !text.trim_start().starts_with('{') {
+        return Err(Failure::invalid(format!("{}: the parameters must be an object", M::NAME)));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

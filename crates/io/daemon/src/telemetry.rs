@@ -7,14 +7,20 @@ use std::{
 
 use acp_base::Failure;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Registry,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 use crate::{Fatal, arguments::LogFormat};
 
 /// Changes what is logged while the daemon runs.
 #[derive(Clone, Debug)]
 pub(crate) struct LogControl {
-    handle: Option<reload::Handle<EnvFilter, Registry>>,
+    handle: Option<reload::Handle<Targets, Registry>>,
     current: Arc<Mutex<String>>,
 }
 
@@ -37,10 +43,17 @@ impl LogControl {
     }
 }
 
-fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(filter).map_err(|error| {
-        format!("{filter:?} is no log level: use off, error, warn, info, debug, trace or a filter like info,acp_cluster=debug ({error})")
-    })
+/// A level alone, or levels by module after it. Without regular expressions, which every daemon would carry along.
+fn parse_filter(filter: &str) -> Result<Targets, String> {
+    // A bare word that is no level would count as a module's name.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let stray = filter.split(',').find(|part| !part.contains('=') && !is_level(part));
+    match (stray, filter.parse::<Targets>()) {
+        (None, Ok(targets)) => Ok(targets),
+        _ => Err(format!(
+            "{filter:?} is no log level: use off, error, warn, info, debug, trace or a filter like info,acp_cluster=debug"
+        )),
+    }
 }
 
 /// Starts logging to the standard error output, or to the journal.
@@ -77,4 +90,19 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
         }
         handle
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_read_and_the_rest_is_refused() {
+        for good in ["off", "info", "TRACE", "info,acp_cluster=debug", "warn,acp_io_daemon::server=trace"] {
+            parse_filter(good).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for bad in ["loud", "", "info,acp_cluster=loud", "a=b=c"] {
+            assert!(parse_filter(bad).is_err(), "{bad}");
+        }
+    }
 }

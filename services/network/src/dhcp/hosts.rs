@@ -62,7 +62,7 @@ impl HostsDirectories {
             let file = path.join(name);
             done(fs::remove_file(&file), &file)?;
         }
-        Ok(changes.needs_reload)
+        Ok(changes.needs_replacement)
     }
 
     /// The networks that have a directory.

@@ -3,7 +3,9 @@
 use std::process::{Child, Command};
 
 use acp_core_netplan::bridge_link;
-use acp_wire_model::Kind;
+use acp_io_daemon::new_uid;
+use acp_wire_model::{Kind, Object};
+use serde_json::json;
 
 use crate::{
     harness::{Node, ip, on_node, wait_for},
@@ -92,9 +94,28 @@ fn a_guest_that_is_no_longer_declared_gets_nothing() {
         wait_for(|| async { guest.lease() }, Option::is_some).await;
         node.framework.age_units();
         node.cluster.remove(node.cluster.find(Kind::System, "demo").expect("it is declared").uid);
-        let uid = node.uid("lan");
-        let signals = || async { node.framework.unit(uid).expect("it runs").signals };
-        wait_for(signals, |signals| *signals == ["HUP"]).await;
         wait_for(|| async { guest.lease() }, Option::is_none).await;
+    });
+}
+
+#[test]
+fn an_address_goes_to_its_next_owner_at_once() {
+    on_node(|node| async move {
+        let guest = served(&node).await;
+        declare(&node, "test", false);
+        wait_for(|| async { guest.lease() }, Option::is_some).await;
+        node.framework.age_units();
+        let unit = || async { node.framework.unit(node.uid("lan")).map(|unit| unit.uid) };
+        let first = unit().await;
+        node.cluster.remove(node.cluster.find(Kind::System, "demo").expect("it is declared").uid);
+        wait_for(unit, |now| now.is_some() && *now != first).await;
+        let nics = json!([{ "network": "lan", "mac": "52:54:00:00:00:10", "address": "10.77.0.9" }]);
+        let spec = json!({ "node": "test", "cpus": 1, "memory_bytes": 67_108_864, "nics": nics });
+        let name = "heir".to_owned();
+        node.cluster
+            .put(Object { kind: Kind::System, name, uid: new_uid(), version: 2, spec, slots: Vec::new() }, false);
+        assert!(guest.run(&["ip", "link", "set", "eth0", "address", "52:54:00:00:00:10"]));
+        let lease = wait_for(|| async { guest.lease() }, Option::is_some).await;
+        assert_eq!(lease.as_deref(), Some("10.77.0.9/24 10.77.0.1 9.9.9.9 heir"));
     });
 }

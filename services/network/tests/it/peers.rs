@@ -11,7 +11,7 @@ use std::{
 use acp_base::{Code, Failure, Uid};
 use acp_io_daemon::{Context, Router, Tasks, new_uid, wall_now};
 use acp_wire_api::{
-    Empty, Interface,
+    Interface,
     cluster::{self, WatchChange, WatchEvent},
     framework,
 };
@@ -19,10 +19,6 @@ use acp_wire_model::{
     Kind, Object,
     object::Facet,
     unit::{UnitMeta, UnitState, UnitStats},
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -215,7 +211,6 @@ struct FakeUnit {
     arguments: Vec<String>,
     state: UnitState,
     since_ms: u64,
-    signals: Vec<String>,
     process: Option<Child>,
 }
 
@@ -232,7 +227,8 @@ impl Drop for FakeUnit {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UnitView {
     pub(crate) arguments: Vec<String>,
-    pub(crate) signals: Vec<String>,
+    /// Another one for each unit that was made.
+    pub(crate) uid: Uid,
 }
 
 impl FakeFramework {
@@ -240,7 +236,7 @@ impl FakeFramework {
         let context = Context::for_test(
             "framework",
             directory,
-            vec![part(framework::interface(), &["ListUnits", "SpawnUnit", "RemoveUnit", "SignalUnit"])],
+            vec![part(framework::interface(), &["ListUnits", "SpawnUnit", "RemoveUnit"])],
         );
         let this = Self {
             context,
@@ -258,8 +254,6 @@ impl FakeFramework {
             drop(own.lock().remove(&call.request.name));
             std::future::ready(Ok(framework::RemoveUnitReply { unit: None }))
         });
-        let own = this.clone();
-        router.once::<framework::SignalUnit, _, _>(move |call| std::future::ready(own.signal(&call.request)));
         drop(this.context.serve(router).expect("the socket is free"));
         this
     }
@@ -272,7 +266,7 @@ impl FakeFramework {
     pub(crate) fn unit(&self, network: Uid) -> Option<UnitView> {
         let units = self.lock();
         let unit = units.get(&format!("dnsmasq@{}", network.simple()))?;
-        Some(UnitView { arguments: unit.arguments.clone(), signals: unit.signals.clone() })
+        Some(UnitView { arguments: unit.arguments.clone(), uid: unit.uid })
     }
 
     /// From now on every unit is in this state, whatever is asked for.
@@ -314,20 +308,8 @@ impl FakeFramework {
             arguments: request.arguments,
             state,
             since_ms: wall_now().0,
-            signals: Vec::new(),
         });
         Ok(framework::UnitReply { unit: view(&name, unit) })
-    }
-
-    fn signal(&self, request: &framework::SignalUnitRequest) -> Result<Empty, Failure> {
-        let mut units = self.lock();
-        let unit = units.get_mut(&request.name).ok_or_else(|| Failure::not_found("no such unit"))?;
-        unit.signals.push(request.signal.clone());
-        if let Some(process) = &unit.process {
-            let pid = Pid::from_raw(i32::try_from(process.id()).expect("pids are small"));
-            kill(pid, Signal::SIGHUP).map_err(|error| Failure::internal(error.to_string()))?;
-        }
-        Ok(Empty {})
     }
 }
 
