@@ -49,11 +49,11 @@ pub(crate) fn exit_codes(world: &World) -> Result<()> {
 
 pub(crate) fn destroying_asks(world: &World) -> Result<()> {
     world.node.run(&["volume", "create", "default/asked", "--size", "1MiB"])?;
-    let before = world.log_position()?;
+    let before = world.specs()?;
     let said = world.node.acpctl(&["volume", "delete", "default/asked"])?;
     ensure!(said.status == 8 || said.status == 64, "nobody was asked and it was done: {said:?}");
     let left = world.node.json(&["volume", "list"])?;
     ensure!(left.to_string().contains("asked"), "it was deleted without an answer: {left}");
-    ensure!(world.log_position()? == before, "something was changed without an answer");
+    ensure!(world.specs()? == before, "something was changed without an answer");
     world.node.run(&["--yes", "volume", "delete", "default/asked"]).map(drop)
 }

@@ -15,7 +15,7 @@ pub(crate) fn garbage(world: &World) -> Result<()> {
         ("picture", [b"\x89PNG\r\n\x1a\n".as_slice(), &[0; 1000]].concat()),
         ("cut", qcow2[..70_000].to_vec()),
     ];
-    let before = (world.log_position()?, world.node.json(&["image", "list"])?.as_array().map(Vec::len));
+    let before = (world.specs()?, world.node.json(&["image", "list"])?.as_array().map(Vec::len));
     for (name, content) in cases {
         let path = dir.join(name);
         fs::write(&path, content)?;
@@ -23,7 +23,7 @@ pub(crate) fn garbage(world: &World) -> Result<()> {
         ensure!(said.status == 64 || said.status == 4, "{name} was not refused: {said:?}");
         ensure!(said.stderr.len() > 20, "{name}: it says only {:?}", said.stderr);
     }
-    let after = (world.log_position()?, world.node.json(&["image", "list"])?.as_array().map(Vec::len));
+    let after = (world.specs()?, world.node.json(&["image", "list"])?.as_array().map(Vec::len));
     ensure!(before == after, "refused imports changed something: {before:?} {after:?}");
     Ok(())
 }
@@ -37,7 +37,7 @@ pub(crate) fn backing_outside(world: &World) -> Result<()> {
         ("upwards", "backing_file=../../../../etc/passwd,backing_fmt=raw".to_owned()),
         ("data", format!("data_file={},data_file_raw=on", dir.join("outside.raw").display())),
     ];
-    let before = world.log_position()?;
+    let before = world.specs()?;
     for (name, options) in cases {
         let path = dir.join(format!("{name}.qcow2"));
         let mut command = Command::new("qemu-img");
@@ -48,6 +48,6 @@ pub(crate) fn backing_outside(world: &World) -> Result<()> {
         let word = if name == "data" { "data" } else { "backing" };
         ensure!(said.stderr.contains(word), "{name}: it does not say why: {:?}", said.stderr);
     }
-    ensure!(world.log_position()? == before, "refused imports changed something");
+    ensure!(world.specs()? == before, "refused imports changed something");
     Ok(())
 }

@@ -152,10 +152,25 @@ impl World {
         self.node.layout().namespace().run(|| http::get(address))
     }
 
-    /// The number and hash of the last log entry: equal if no spec was changed in between.
+    /// The number and hash of the last log entry. Refused proposals are entries, too; they have no effect.
     pub(crate) fn log_position(&self) -> Result<(Value, Value)> {
         let status = self.call("cluster", "acp.cluster.GetStatus", json!({}))?;
         Ok((status["index"].clone(), status["hash"].clone()))
+    }
+
+    /// Every declared object with its spec: equal if nothing was declared, changed or ended in between.
+    pub(crate) fn specs(&self) -> Result<Vec<String>> {
+        let mut specs = Vec::new();
+        for kind in ["node", "system", "network", "pool", "image"] {
+            let list = self.node.json(&["object", "list", kind])?;
+            let objects = list.as_array().context("no list of objects")?;
+            specs.extend(
+                objects
+                    .iter()
+                    .map(|object| format!("{kind} {} {} {}", object["uid"], object["version"], object["spec"])),
+            );
+        }
+        Ok(specs)
     }
 
     /// The node's units by name.

@@ -178,18 +178,22 @@ impl Keeper {
 
     /// Starts the worker's unit, or finds it running; one that runs with other parameters is replaced.
     async fn spawn_unit(&self) -> Result<(), Failure> {
-        match self.ask_for_unit().await {
-            Err(failure) if matches!(failure.code, Code::AlreadyExists | Code::Conflict | Code::FailedPrecondition) => {
-                tracing::info!(pool = %self.name, reason = %failure, "the worker runs with other parameters");
-                self.remove_unit().await?;
-                self.ask_for_unit().await
-            }
-            result => result,
+        let is_prepared = self.records.is_prepared(self.uid);
+        let failure = match self.ask_for_unit(is_prepared).await {
+            Err(failure) if runs_otherwise(&failure) => failure,
+            result => return result,
+        };
+        // A worker that was made before its pool was prepared has prepared it since, and knows that.
+        if is_prepared && self.ask_for_unit(false).await.is_ok() {
+            return Ok(());
         }
+        tracing::info!(pool = %self.name, reason = %failure, "the worker runs with other parameters");
+        self.remove_unit().await?;
+        self.ask_for_unit(is_prepared).await
     }
 
-    async fn ask_for_unit(&self) -> Result<(), Failure> {
-        let prepared = if self.records.is_prepared(self.uid) { "1" } else { "0" };
+    async fn ask_for_unit(&self, is_prepared: bool) -> Result<(), Failure> {
+        let prepared = if is_prepared { "1" } else { "0" };
         let environment = BTreeMap::from([
             (Pool::PATH.to_owned(), self.path.clone()),
             (Pool::UID.to_owned(), self.uid.to_string()),
@@ -212,4 +216,9 @@ impl Keeper {
         let framework = self.context.client.service("framework").deadline(UNIT_LIMIT);
         framework.call::<RemoveUnit>(request).await.map(drop)
     }
+}
+
+/// Whether a unit is there that was made with other parameters.
+fn runs_otherwise(failure: &Failure) -> bool {
+    matches!(failure.code, Code::AlreadyExists | Code::Conflict | Code::FailedPrecondition)
 }

@@ -65,8 +65,15 @@ impl ByHand {
         let mut words: Vec<String> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         words[0] = fs::read_link(format!("/proc/{pid}/exe"))?.display().to_string();
         let mut descriptors = BTreeMap::new();
-        for number in words.iter().flat_map(|word| numbers(word)) {
-            descriptors.insert(number, Opened::of(pid, number)?);
+        for word in &words {
+            for number in numbers(word) {
+                // QEMU closes what it was given for a set once it has a copy, so those are found by what they are for.
+                let at = match word.split_once("opaque=") {
+                    Some((_, purpose)) => copy_for(pid, purpose)?,
+                    None => number,
+                };
+                descriptors.insert(number, Opened::of(pid, at)?);
+            }
         }
         Ok(Self { words, descriptors })
     }
@@ -131,6 +138,22 @@ impl Opened {
             }
         }
     }
+}
+
+/// The descriptor of the process that serves a purpose, told by the file's place: the console's log, the volume above, the image
+/// below it.
+fn copy_for(pid: i32, purpose: &str) -> Result<i32> {
+    let part = match purpose {
+        "consolelog" => "/console.log",
+        "disk0.0" => "/volumes/",
+        "disk0.1" => "/images/",
+        other => bail!("a descriptor for {other:?} is not known here"),
+    };
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?.filter_map(Result::ok);
+    let mut found =
+        entries.filter(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.display().to_string().contains(part)));
+    let entry = found.next().with_context(|| format!("QEMU has no file open for {purpose}"))?;
+    entry.file_name().to_str().and_then(|number| number.parse().ok()).context("a descriptor is a number")
 }
 
 /// The numbers of descriptors that an argument names.
