@@ -123,7 +123,7 @@ async fn start_a_tool_and_wait() {
     let mut buffer = [0; 64];
     let count = process.read(&mut buffer).await.expect("the tool's pid");
     // Not `println!`, which the test harness would keep to itself on a thread of its own.
-    std::io::Write::write_all(&mut std::io::stdout(), &buffer[..count]).expect("a pipe");
+    std::io::stdout().write_all(&buffer[..count]).expect("a pipe");
     process.finish().await.expect("never");
 }
 
