@@ -29,7 +29,7 @@ pub(crate) async fn conclude(
     done: &str,
 ) -> Result<u8, Failure> {
     let Some(id) = started.job else {
-        session.out.done(&format!("{done}: there was nothing to do"), &json!({ "job": null }))?;
+        session.out.done(done, &json!({ "job": null }))?;
         return Ok(crate::DONE);
     };
     if is_waiting {

@@ -89,7 +89,7 @@ fn check_unused(image: &Name, pool: &Name, above: &[String]) -> Result<(), Failu
     }
     let volumes: Vec<_> = above.iter().map(|volume| format!("{pool}/{volume}")).collect();
     let text = format!(
-        "the image {image} is what {} lies above: delete {} first",
+        "the image {image} is the base of {}: delete {} first",
         volumes.join(", "),
         if above.len() == 1 { "it" } else { "them" }
     );

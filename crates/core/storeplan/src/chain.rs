@@ -38,7 +38,7 @@ pub enum ChainError {
     #[error("there is no {0} in this pool")]
     Missing(Place),
     /// A file further down is not there.
-    #[error("{above} cannot be used: the {below} that it lies above is missing")]
+    #[error("{above} cannot be used: the {below} it is based on is missing")]
     BackingMissing {
         /// The file with the reference.
         above: Place,
@@ -54,7 +54,7 @@ pub enum ChainError {
         problem: String,
     },
     /// The file below has another layout than the header above says.
-    #[error("{above} cannot be used: the {below} that it lies above has another format than its header says")]
+    #[error("{above} cannot be used: the {below} it is based on has another format than its header says")]
     BackingFormat {
         /// The file with the reference.
         above: Place,
@@ -62,13 +62,13 @@ pub enum ChainError {
         below: Place,
     },
     /// The chain comes back to a file.
-    #[error("{0} lies above itself")]
+    #[error("{0} is based on itself")]
     Loop(Place),
     /// The chain is too long.
     #[error("the chain of linked clones below {0} is longer than {CHAIN_LAYERS_MAX} files: make a full clone instead")]
     TooLong(Place),
     /// Others lie above it.
-    #[error("{place} is what {} lies above: delete {} first", list(above), them(above))]
+    #[error("{place} is the base of {}: delete {} first", list(above), them(above))]
     HasClones {
         /// The file.
         place: Place,
@@ -209,7 +209,7 @@ mod tests {
         let error = ChainError::HasClones { place: volume("c"), above: vec![volume("a"), volume("b")] };
         assert_eq!(files.check_write(&volume("c")), Err(error.clone()));
         assert_eq!(files.check_remove(&volume("c")), Err(error.clone()));
-        assert_eq!(error.to_string(), "volume \"c\" is what volume \"a\", volume \"b\" lies above: delete them first");
+        assert_eq!(error.to_string(), "volume \"c\" is the base of volume \"a\", volume \"b\": delete them first");
         assert_eq!(files.check_remove(&volume("a")), Ok(()));
     }
 

@@ -40,7 +40,7 @@ pub fn run(setup: &Setup) -> Result<Report> {
     node.run(&["system", "create", "demo", "--image", "demo", "--network", "default", "--wait"])?;
     // The first start is not measured: it fills the page cache for both sides, and shows the arguments.
     start(&node)?;
-    let by_hand = ByHand::like(qemu(&node)?.pid)?;
+    let by_hand = ByHand::like(qemu(&node)?.pid, node.layout().dir())?;
     stop(&node)?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {

@@ -37,7 +37,9 @@ pub(crate) fn restore(layout: &Layout) -> Result<()> {
     let kept = Path::new(KEPT);
     let mut devices = read(&layout.run().join(RECORD))?;
     devices.extend(read(kept)?);
-    if process::all().into_iter().any(|pid| process::name(pid) == FRAMEWORK) {
+    // One that has ended and waits for its parent to notice runs no node any more.
+    let is_node = |pid: i32| process::name(pid) == FRAMEWORK && process::Identity::of(pid).is_some();
+    if process::all().into_iter().any(is_node) {
         return if devices.is_empty() { Ok(()) } else { write(kept, &devices) };
     }
     for (device, before) in &devices {

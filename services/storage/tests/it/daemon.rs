@@ -248,7 +248,7 @@ async fn an_image_is_imported_used_and_deleted() {
     assert_eq!(node.import("debian", None).await.expect_err("exists").code, Code::AlreadyExists);
     node.create_volume("disk", Some("debian")).await.expect("made");
     let used = node.delete_image("debian").await.expect_err("used");
-    assert_eq!(used.message, "the image debian is what default/disk lies above: delete it first");
+    assert_eq!(used.message, "the image debian is the base of default/disk: delete it first");
     node.delete_volume("disk", false).await.expect("deleted");
     node.delete_image("debian").await.expect("deleted");
     assert_eq!(node.cluster.names(Kind::Image), Vec::<String>::new());

@@ -107,7 +107,7 @@ async fn a_linked_clone_lies_above_its_image_and_guards_it() {
     assert_eq!(fds.len(), 3);
     let refused = rig.open("a").await.expect_err("lies below");
     assert_eq!(refused.code, Code::FailedPrecondition);
-    assert_eq!(refused.message, "volume \"a\" is what volume \"b\" lies above: delete it first");
+    assert_eq!(refused.message, "volume \"a\" is the base of volume \"b\": delete it first");
     assert_eq!(rig.remove(image(1)).await.expect_err("lies below").code, Code::FailedPrecondition);
     assert_eq!(rig.remove(volume("a")).await.expect_err("lies below").code, Code::FailedPrecondition);
     assert_eq!(rig.expand("a", SIZE).await.expect_err("lies below").code, Code::FailedPrecondition);
@@ -126,7 +126,7 @@ async fn a_clone_without_its_base_says_what_is_missing() {
     rig.create_as("b", DiskFormat::Qcow2, None, Some(volume("a"))).await.expect("made");
     std::fs::remove_file(rig.file("volumes/a.qcow2")).expect("removed behind the worker's back");
     let info = rig.info(&volume("b")).await.expect("there");
-    assert_eq!(info.reason, "volume \"b\" cannot be used: the volume \"a\" that it lies above is missing");
+    assert_eq!(info.reason, "volume \"b\" cannot be used: the volume \"a\" it is based on is missing");
     assert_eq!(rig.open("b").await.expect_err("missing").message, info.reason);
 }
 

@@ -43,6 +43,7 @@ enum Opened {
 /// A start that can be repeated.
 #[derive(Debug)]
 pub(super) struct ByHand {
+    directory: PathBuf,
     words: Vec<String>,
     descriptors: BTreeMap<i32, Opened>,
 }
@@ -58,8 +59,8 @@ impl Drop for Running {
 }
 
 impl ByHand {
-    /// Looks at a running QEMU and takes over what it was started with.
-    pub(super) fn like(pid: i32) -> Result<Self> {
+    /// Looks at a running QEMU and takes over what it was started with. Its own sockets will lie in `directory`.
+    pub(super) fn like(pid: i32, directory: &Path) -> Result<Self> {
         let line = fs::read(format!("/proc/{pid}/cmdline"))?;
         let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
         let mut words: Vec<String> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
@@ -75,7 +76,7 @@ impl ByHand {
                 descriptors.insert(number, Opened::of(pid, at)?);
             }
         }
-        Ok(Self { words, descriptors })
+        Ok(Self { directory: directory.to_owned(), words, descriptors })
     }
 
     /// Starts it; answers the milliseconds until QMP says that it runs.
@@ -85,7 +86,7 @@ impl ByHand {
         let mut opened: Vec<OwnedFd> = Vec::new();
         let mut renamed = BTreeMap::new();
         for (number, what) in &self.descriptors {
-            let fd = what.open(&mut sockets)?;
+            let fd = what.open(&self.directory, &mut sockets)?;
             fcntl_setfd(&fd, FdFlags::empty())?;
             renamed.insert(*number, fd.as_raw_fd());
             opened.push(fd);
@@ -121,11 +122,11 @@ impl Opened {
         Ok(Self::File { path: link, flags: i32::from_str_radix(flags.trim(), 8)? })
     }
 
-    fn open(&self, sockets: &mut Vec<PathBuf>) -> Result<OwnedFd> {
+    fn open(&self, directory: &Path, sockets: &mut Vec<PathBuf>) -> Result<OwnedFd> {
         match self {
             Self::Tap => acp_io_netlink::open_tap(TAP).context("cannot make a tap"),
             Self::Listener => {
-                let path = PathBuf::from(format!("/tmp/acp-by-hand-{}-{}.sock", std::process::id(), sockets.len()));
+                let path = directory.join(format!("by-hand-{}.sock", sockets.len()));
                 let listener = UnixListener::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;
                 sockets.push(path);
                 Ok(listener.into())
