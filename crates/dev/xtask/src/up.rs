@@ -64,7 +64,7 @@ struct Place {
 
 impl Place {
     fn layout(&self) -> Result<Layout> {
-        let dir = self.dir.clone().unwrap_or_else(|| workspace().join("target/acp"));
+        let dir = self.dir.clone().unwrap_or_else(dir_default);
         Layout::new(&dir, &workspace().join("target/release"))
     }
 }
@@ -221,7 +221,14 @@ fn print_next(layout: &Layout, host_network: bool, shown: Option<&Shown>) {
         out::line(format_args!("  {enter}curl http://{}/", shown.address));
         out::line("  acpctl system shutdown demo --wait");
     }
-    out::line("  cargo xtask down");
+    let dir = layout.dir();
+    let elsewhere = if dir == dir_default() { String::new() } else { format!(" --dir {}", here(dir).display()) };
+    out::line(format_args!("  cargo xtask down{elsewhere}"));
+}
+
+/// Where a node lies unless it is said otherwise.
+fn dir_default() -> PathBuf {
+    workspace().join("target/acp")
 }
 
 fn enter_words(namespace: &Namespace) -> String {
