@@ -148,7 +148,12 @@ fn demo(layout: &Layout, image: &Path, host_network: bool) -> Result<Shown> {
         acpctl(layout, &["system", "start", "demo", "--wait"]).map(drop)
     })?;
     let (greeting, address) = out::step("its greeting", |_note| wait_greeting(layout))?;
-    let page = out::step("its page", |_note| fetch(layout, host_network, address))?;
+    // The console's log may hold the greeting of an earlier run: only the page says that the guest is up now.
+    let page = out::step("its page", |_note| {
+        wait_for("the guest's page", GREETING_LIMIT, || {
+            fetch(layout, host_network, address).map_err(|error| format!("{error:#}"))
+        })
+    })?;
     Ok(Shown { greeting, address, page })
 }
 

@@ -333,6 +333,19 @@ async fn a_guest_that_does_not_hear_the_power_button_runs_on_or_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_shutdown_that_comes_while_the_guest_is_adopted_waits_for_its_monitor() {
+    let mut node = Node::start().await;
+    let uid = node.create().await;
+    node.run_job::<StartSystem>(request()).await.expect("it starts");
+    node.die().await;
+    node.revive().await;
+    let shutdown = ShutdownSystemRequest { name: node::name(), timeout_ms: Some(50), force: true };
+    node.run_job::<ShutdownSystem>(shutdown).await.expect("it is not refused");
+    assert!(node.world.was_called("Powerdown"));
+    assert_eq!(node.wait_for_state(uid, SystemState::Stopped).await.exit, Some(ExitReason::Stopped));
+}
+
+#[tokio::test]
 async fn an_existing_system_starts_while_the_cluster_database_is_away() {
     let mut node = Node::start().await;
     let uid = node.create().await;
