@@ -2,13 +2,13 @@
 
 use crate::{
     bad_input, cli, console, crash, exits, harness::Case, images, life_cycle, limits, privileges, python, quick_start,
-    volumes,
+    survive, volumes,
 };
 
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
     let case = |name, run| Case { name, run };
-    vec![
+    let mut cases = vec![
         case("life_cycle::create_start_reset_shut_down_delete", life_cycle::whole_life),
         case("life_cycle::stop_pulls_the_plug_and_says_so", life_cycle::stop),
         case("cli::lists_are_arrays_of_name_spec_status_age", cli::lists),
@@ -32,6 +32,8 @@ pub(crate) fn all() -> Vec<Case> {
         case("exits::the_memory_limit_is_reached", exits::out_of_memory),
         case("crash::daemons_die_one_by_one_and_the_guest_runs_on", crash::one_by_one),
         case("crash::everything_dies_at_once_and_nothing_is_lost", crash::all_at_once),
-        case("quick_start::up_twice_and_down", quick_start::up_and_down),
-    ]
+    ];
+    cases.extend(survive::all());
+    cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
+    cases
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::world::World;
 
 /// A case: its name is a sentence.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&World) -> Result<()>,

@@ -16,6 +16,7 @@ mod limits;
 mod privileges;
 mod python;
 mod quick_start;
+mod survive;
 mod volumes;
 mod world;
 

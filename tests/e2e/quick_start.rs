@@ -62,7 +62,7 @@ impl Drop for Directory {
     }
 }
 
-pub(crate) fn up_and_down(_world: &World) -> Result<()> {
+pub(crate) fn up_and_down(world: &World) -> Result<()> {
     // A directory that is closed to everybody else, as `mktemp -d` makes them.
     let dir = Directory(PathBuf::from(format!("/tmp/acp-up-{}", std::process::id())));
     fs::create_dir_all(&dir.0)?;
@@ -70,7 +70,9 @@ pub(crate) fn up_and_down(_world: &World) -> Result<()> {
     let node = dir.0.join("acp");
     let before = host()?;
 
-    let first = xtask(&["up"], &node)?;
+    let programs = world.bin.to_str().context("the programs' path is no UTF-8")?;
+    let up = ["up", "--bin-dir", programs];
+    let first = xtask(&up, &node)?;
     ensure!(first.contains("Welcome to ACP: demo is up at 10.77.0."), "no greeting: {first}");
     ensure!(first.contains("<h1>demo</h1>"), "no page: {first}");
     ensure!(
@@ -82,7 +84,7 @@ pub(crate) fn up_and_down(_world: &World) -> Result<()> {
         seen.iter().filter(|line| line.starts_with("process")).cloned().collect()
     };
     let running = processes(&host()?);
-    let second = xtask(&["up"], &node)?;
+    let second = xtask(&up, &node)?;
     ensure!(second.contains("<h1>demo</h1>"), "the second time there is no page: {second}");
     ensure!(processes(&host()?) == running, "the second time processes changed");
 

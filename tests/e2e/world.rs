@@ -40,13 +40,22 @@ fn setting(name: &str, default: &str) -> PathBuf {
     std::env::var_os(name).map_or_else(|| workspace().join(default), PathBuf::from)
 }
 
+/// The programs under test: those of the build that this program is of, unless told otherwise.
+fn programs() -> PathBuf {
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.ancestors().nth(2)?.to_owned())
+    };
+    std::env::var_os("ACP_E2E_BIN").map(PathBuf::from).or_else(beside).unwrap_or_default()
+}
+
 impl World {
     /// Why no case can run here, if so.
     pub(crate) fn lacks() -> Option<String> {
         if !rustix::process::geteuid().is_root() {
             return Some("they need root (namespaces, cgroups, users)".to_owned());
         }
-        let needed = [setting("ACP_E2E_BIN", "target/release").join("acp-framework"), Self::image_path()];
+        let needed = [programs().join("acp-framework"), Self::image_path()];
         let missing = needed.iter().find(|path| !path.exists())?;
         Some(format!("{} is missing; `cargo xtask test` builds it", missing.display()))
     }
@@ -56,9 +65,10 @@ impl World {
     }
 
     pub(crate) fn start() -> Result<Self> {
-        let bin = fs::canonicalize(setting("ACP_E2E_BIN", "target/release"))?;
+        let programs = fs::canonicalize(programs())?;
         let image = fs::canonicalize(Self::image_path())?;
-        let node = Node::start(&bin)?;
+        let node = Node::start(&programs)?;
+        let bin = node.layout().bin().to_owned();
         let world = Self { node, bin, image };
         world.node.run(&["pool", "create", "default"])?;
         world.node.run(&["network", "create", "default", "--address", "10.77.0.1/24"])?;

@@ -64,12 +64,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node in a temporary directory with the programs in `bin` and waits until it is ready.
+    /// Starts a node in a temporary directory and waits until it is ready. It gets the programs in `bin` as its own, so
+    /// that a build beside it changes nothing and an upgrade of it concerns nobody else.
     pub fn start(bin: &Path) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("/tmp/acp-{}-{number}", std::process::id()));
-        let layout = Layout::new(&dir, bin)?;
+        let own = dir.join("bin");
+        install(bin, &own)?;
+        let layout = Layout::new(&dir, &own)?;
         let node = Self { layout, options: Options { node: "n1".to_owned(), host_network: false } };
         node.boot()?;
         Ok(node)
@@ -146,6 +149,26 @@ impl Node {
         let forced = guard::take_down_and_verify(&self.layout)?;
         if forced.is_empty() { Ok(()) } else { bail!("the node did not stop by itself: {}", forced.join("; ")) }
     }
+}
+
+/// Puts ACP's programs of one directory into another, each by a rename over what was there, as a package manager does.
+pub fn install(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+        let path = entry?.path();
+        let is_program = path.extension().is_none() && path.is_file();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.starts_with("acp")) else {
+            continue;
+        };
+        if is_program {
+            let aside = to.join(format!("{name}.new"));
+            std::fs::hard_link(&path, &aside)
+                .or_else(|_other_file_system| std::fs::copy(&path, &aside).map(drop))
+                .with_context(|| format!("cannot install {}", path.display()))?;
+            std::fs::rename(&aside, to.join(name)).with_context(|| format!("cannot install {name}"))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Node {

@@ -22,7 +22,7 @@ const VARLINK_PACKAGE: &str = "varlink==31.0.0";
 /// Options of `test`.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Without the end-to-end tests and the release build they need.
+    /// Without the end-to-end tests.
     #[arg(long)]
     quick: bool,
 }
@@ -47,14 +47,14 @@ const fn minutes(count: u64) -> Duration {
 }
 
 const QUICK: [Suite; 2] = [
-    Suite { name: "check", budget: minutes(4), work: checks },
-    Suite { name: "unit, property, integration", budget: minutes(7), work: unit },
+    Suite { name: "check", budget: minutes(3), work: checks },
+    Suite { name: "unit, property, integration", budget: minutes(5), work: unit },
 ];
 
-const END_TO_END: [Suite; 2] = [
-    Suite { name: "release build and demo image", budget: minutes(9), work: artefacts },
-    Suite { name: "end to end", budget: minutes(5), work: end_to_end },
-];
+const END_TO_END: [Suite; 1] = [Suite { name: "end to end", budget: minutes(7), work: end_to_end }];
+
+/// What every cargo call of the gate builds for: the same packages, thus the same features, thus one build (ADR 0009).
+const EVERYTHING: [&str; 2] = ["--workspace", "--locked"];
 
 /// Runs every suite and prints the sum; fails if anything did.
 pub(crate) fn test(options: &Test) -> Result<()> {
@@ -105,26 +105,21 @@ fn checks() -> Result<Counts> {
 }
 
 fn unit() -> Result<Counts> {
-    let everything_else = ["--workspace", "--locked", "--exclude", "acp-e2e"];
     if exists("cargo-nextest") {
-        counted(cargo(&["nextest", "run", "--no-fail-fast"]).args(everything_else))
+        let others = ["--no-fail-fast", "--filterset", "not package(acp-e2e)"];
+        counted(cargo(&["nextest", "run"]).args(EVERYTHING).args(others))
     } else {
-        counted(cargo(&["test", "--no-fail-fast"]).args(everything_else))
+        counted(cargo(&["test", "--no-fail-fast"]).args(EVERYTHING).args(["--exclude", "acp-e2e"]))
     }
 }
 
-fn artefacts() -> Result<Counts> {
-    up::build_services()?;
-    out::step("demo image", image::ensure)?;
-    Ok(Counts::default())
-}
-
+/// The programs under test are those that the suite before has built: debug builds, which have failpoints.
 fn end_to_end() -> Result<Counts> {
+    out::noisy_step("programs under test", |_note| run(cargo(&["build", "--bins", "--tests"]).args(EVERYTHING)))?;
+    out::step("demo image", image::ensure)?;
     let python = out::step("Python with varlink", |_note| varlink_python())?;
     // Nothing may be skipped here: whatever a test needs, it has.
-    counted(
-        cargo(&["test", "--locked", "--package", "acp-e2e"]).env("ACP_E2E_PYTHON", python).env("ACP_E2E_STRICT", "1"),
-    )
+    counted(cargo(&["test", "--test", "e2e"]).args(EVERYTHING).env("ACP_E2E_PYTHON", python).env("ACP_E2E_STRICT", "1"))
 }
 
 /// A Python with the PyPI package `varlink`, in `target/venv`.

@@ -40,6 +40,9 @@ pub(crate) struct Up {
     /// Uses the host's network instead of a network namespace of the node's own.
     #[arg(long)]
     host_network: bool,
+    /// Uses the programs there instead of a release build.
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -63,21 +66,23 @@ struct Place {
 }
 
 impl Place {
-    fn layout(&self) -> Result<Layout> {
+    fn layout(&self, bin: Option<&Path>) -> Result<Layout> {
         let dir = self.dir.clone().unwrap_or_else(dir_default);
-        Layout::new(&dir, &workspace().join("target/release"))
+        Layout::new(&dir, bin.unwrap_or(&workspace().join("target/release")))
     }
 }
 
 /// Boots the node and, unless told otherwise, the demo system.
 pub(crate) fn up(options: &Up) -> Result<()> {
     needs_root("starting a node (network, cgroups, users of its own)")?;
-    let layout = options.place.layout()?;
+    let layout = options.place.layout(options.bin_dir.as_deref())?;
     out::step("Debian packages", |note| {
         *note = packages::ensure(packages::NODE)?;
         Ok(())
     })?;
-    build_services()?;
+    if options.bin_dir.is_none() {
+        build_services()?;
+    }
     let image = if options.no_demo { None } else { Some(out::step("demo image", image::ensure)?) };
     out::step("node", |note| start_node(&layout, options.host_network, note))?;
     let shown = match image {
@@ -249,7 +254,7 @@ fn here(path: &Path) -> PathBuf {
 /// Stops everything that `up` started and verifies it.
 pub(crate) fn down(options: &Down) -> Result<()> {
     needs_root("stopping a node")?;
-    let layout = options.place.layout()?;
+    let layout = options.place.layout(None)?;
     out::step("node stopped", |note| {
         let forced = guard::take_down_and_verify(&layout)?;
         *note = if forced.is_empty() { "in order".to_owned() } else { format!("by force: {}", forced.join("; ")) };

@@ -87,9 +87,11 @@ fn start<D: Daemon>(arguments: Arguments) -> Result<(), Fatal> {
     }
     let log = telemetry::start(arguments.log_format, &arguments.log_level)?;
     telemetry::metrics();
+    end_with_a_panic();
     raise_descriptor_limit();
     let instance = std::env::var("ACP_INSTANCE").ok().filter(|instance| !instance.is_empty());
     let paths = paths::<D>(&arguments, instance.as_deref())?;
+    acp_io_failpoint::watch(paths.run.join("failpoints"));
     let node = node_name::<D>(&config, arguments.node)?;
     let context = Context {
         noun: D::NOUN,
@@ -200,6 +202,15 @@ fn incarnation(state: &Path) -> u64 {
         tracing::debug!(%error, "the incarnation is not kept: no state directory");
     }
     now
+}
+
+/// A release aborts on a panic. So does every other build, lest tests meet a daemon that lives on with a task missing.
+fn end_with_a_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::abort();
+    }));
 }
 
 /// A daemon holds a descriptor per connection; the usual soft limit of 1,024 is below the bound on connections.
