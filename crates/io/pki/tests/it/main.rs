@@ -1,0 +1,5 @@
+//! Real handshakes between real keys, in memory.
+
+mod files;
+mod handshakes;
+mod world;
