@@ -1,8 +1,8 @@
 //! Every case, in the order in which they run: those that end daemons or the node come last.
 
 use crate::{
-    bad_input, cli, console, crash, exits, harness::Case, images, life_cycle, limits, privileges, python, quick_start,
-    survive, volumes,
+    bad_input, cli, console, crash, exits, harness::Case, images, life_cycle, limits, python, quick_start,
+    soak, survive, volumes,
 };
 
 /// All cases.
@@ -24,16 +24,13 @@ pub(crate) fn all() -> Vec<Case> {
         case("bad_input::names_and_sizes", bad_input::names_and_sizes),
         case("limits::a_start_that_lacks_memory", limits::lack_of_memory),
         case("python::the_reference_client_introspects_and_calls", python::reference_client),
-        case("privileges::each_process_has_its_user_and_nothing_more", privileges::processes),
-        case("privileges::sockets_are_for_the_group", privileges::sockets),
-        case("privileges::others_may_not_call", privileges::others),
         case("exits::the_guest_powers_off", exits::guest_poweroff),
         case("exits::qemu_is_killed", exits::killed),
         case("exits::the_memory_limit_is_reached", exits::out_of_memory),
-        case("crash::daemons_die_one_by_one_and_the_guest_runs_on", crash::one_by_one),
         case("crash::everything_dies_at_once_and_nothing_is_lost", crash::all_at_once),
     ];
     cases.extend(survive::all());
+    cases.extend_from_slice(soak::CASES);
     cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
     cases
 }

@@ -1,6 +1,5 @@
 //! The console as a person has it.
 
-use acp_dev_testkit::terminal::Terminal;
 use anyhow::{Result, ensure};
 
 use crate::world::{LIMIT, World};
@@ -12,12 +11,7 @@ pub(crate) fn terminal(world: &World) -> Result<()> {
     world.create("tty")?;
     world.start_system("tty")?;
     world.wait_greeting("tty", 1)?;
-    let run_dir = world.node.layout().run();
-    let environment = [("ACP_RUN_DIR", run_dir.to_str().unwrap_or_default()), ("TERM", "xterm")];
-    let acpctl = world.bin.join("acpctl");
-    let open = || Terminal::run(&acpctl, &["system", "console", "tty"], &environment);
-
-    let mut first = open()?;
+    let mut first = world.terminal("tty")?;
     first.wait_for_text("Welcome to ACP: tty", LIMIT)?;
     ensure!(first.is_raw()?, "the terminal is not raw");
     first.resize(132, 50)?;
@@ -25,7 +19,7 @@ pub(crate) fn terminal(world: &World) -> Result<()> {
     first.write(b"\recho sum-$((40+2))\r")?;
     first.wait_for_text("sum-42", LIMIT)?;
 
-    let mut second = open()?;
+    let mut second = world.terminal("tty")?;
     second.wait_for_text("sum-42", LIMIT)?;
     second.write(b"echo both-$((1+1))\r")?;
     second.wait_for_text("both-2", LIMIT)?;

@@ -1,72 +1,10 @@
-//! Daemons that die, alone and all at once.
+//! Everything dies at once.
 
-use acp_dev_testkit::{node, process::Identity, wait_for};
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
+use acp_dev_testkit::wait_for;
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::world::{LIMIT, World};
-
-fn qemu(world: &World, name: &str) -> Result<Identity> {
-    let pid = world.wait_state(name, "running", LIMIT)?["pid"].as_i64().context("a running system has a process")?;
-    Identity::of(i32::try_from(pid)?).context("its process has ended")
-}
-
-/// Kills a unit and waits until another process has taken its place and is ready.
-fn kill_and_wait(world: &World, unit: &str) -> Result<()> {
-    let killed = world.node.unit_process(unit)?;
-    killed.signal(Signal::KILL)?;
-    wait_for(&format!("unit {unit} to be ready again"), LIMIT, || {
-        let reply = world
-            .call("framework", "acp.framework.GetUnit", json!({ "name": unit }))
-            .map_err(|error| format!("{error:#}"))?;
-        let meta = &reply["unit"]["meta"];
-        if meta["state"] == "ready" && meta["pid"] != json!(killed.pid) { Ok(()) } else { Err(meta.to_string()) }
-    })
-}
-
-pub(crate) fn one_by_one(world: &World) -> Result<()> {
-    world.create("steady")?;
-    world.start_system("steady")?;
-    let address = world.wait_greeting("steady", 1)?;
-    let guest = qemu(world, "steady")?;
-    let instance = world.show("steady")?.uid.replace('-', "");
-    let vmm = format!("vmm@{instance}");
-    for unit in ["cluster", "storage", "storage-worker@default", "network", "hypervisor", &vmm] {
-        kill_and_wait(world, unit)?;
-        ensure!(guest.is_alive(), "the guest died with {unit}");
-    }
-    kill_framework(world)?;
-    node::wait_ready(world.node.layout())?;
-    ensure!(guest.is_alive(), "the guest died with the framework");
-    ensure!(world.page(address)?.contains("<h1>steady</h1>"), "the guest is not reachable any more");
-    ensure!(qemu(world, "steady")? == guest, "the node lost track of the guest");
-    world
-        .node
-        .run(&["--yes", "system", "shutdown", "steady", "--wait"])
-        .context("the node controls the guest no more")?;
-    world.delete("steady")
-}
-
-/// Kills the framework; its guard starts another, which must adopt every unit.
-fn kill_framework(world: &World) -> Result<()> {
-    let units = |world: &World| -> Result<Vec<String>> {
-        let mut units: Vec<String> =
-            world.units()?.iter().map(|unit| format!("{} {}", unit["name"], unit["meta"]["pid"])).collect();
-        units.sort();
-        Ok(units)
-    };
-    let before = units(world)?;
-    let health = world.call("framework", "acp.daemon.GetHealth", json!({}))?;
-    let framework =
-        Identity::of(i32::try_from(health["pid"].as_i64().context("a pid")?)?).context("the framework runs")?;
-    framework.signal(Signal::KILL)?;
-    framework.wait_gone(LIMIT)?;
-    wait_for("the framework to have adopted every unit", LIMIT, || {
-        let after = units(world).map_err(|error| format!("{error:#}"))?;
-        if after == before { Ok(()) } else { Err(format!("{after:?}, before {before:?}")) }
-    })
-}
 
 pub(crate) fn all_at_once(world: &World) -> Result<()> {
     world.create("survivor")?;

@@ -13,9 +13,9 @@ mod harness;
 mod images;
 mod life_cycle;
 mod limits;
-mod privileges;
 mod python;
 mod quick_start;
+mod soak;
 mod survive;
 mod volumes;
 mod world;
@@ -23,5 +23,8 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::run(&cases::all())
+    match soak::Plan::asked() {
+        Some(plan) => plan.run(),
+        None => harness::run(&cases::all()),
+    }
 }

@@ -1,5 +1,6 @@
 //! One node survives: each module is a line of what it must survive, S1 to S13, as docs/operations/failures.md lists them.
 
+mod outage;
 mod s10_hostile;
 mod s11_floods;
 mod s12_privileges;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use acp_dev_testkit::{Node, http, node::Said, varlink, wait_for};
+use acp_dev_testkit::{Node, http, node::Said, terminal::Terminal, varlink, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -144,6 +144,13 @@ impl World {
     /// Everything on the system's console since it was started.
     pub(crate) fn console(&self, name: &str) -> Result<String> {
         self.node.run(&["system", "log", name])
+    }
+
+    /// The system's console as a person has it.
+    pub(crate) fn terminal(&self, name: &str) -> Result<Terminal> {
+        let run_dir = self.node.layout().run();
+        let environment = [("ACP_RUN_DIR", run_dir.to_str().unwrap_or_default()), ("TERM", "xterm")];
+        Terminal::run(&self.bin.join("acpctl"), &["system", "console", name], &environment)
     }
 
     /// Waits until the guest has greeted `times` times; answers the address in its last greeting.

@@ -120,8 +120,17 @@ pub enum ServiceVerb {
     Start(UnitArg),
     /// Stop a unit and keep it stopped
     Stop(UnitArg),
-    /// Stop and start a unit
-    Restart(UnitArg),
+    /// Stop and start a unit, or all that an upgrade has left behind
+    Restart {
+        /// The unit, like cluster or vmm@INSTANCE
+        #[arg(value_name = "NAME", required_unless_present = "outdated", conflicts_with = "outdated")]
+        name: Option<String>,
+        /// Restart, in start order, everything whose program was replaced on disk, the framework included; guests go on
+        #[arg(long)]
+        outdated: bool,
+    },
+    /// List the processes whose program was replaced on disk since they started
+    Outdated,
     /// Print the end of a unit's log
     Log {
         /// The unit.

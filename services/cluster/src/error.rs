@@ -42,7 +42,7 @@ impl RunError {
     pub(crate) const fn is_for_the_operator(&self) -> bool {
         match self {
             Self::Store(error) => {
-                error.is_data_loss() || matches!(error, StoreError::Newer { .. } | StoreError::Foreign)
+                error.is_data_loss() || matches!(error, StoreError::Newer { .. } | StoreError::Foreign { .. })
             }
             Self::Snapshot(_) | Self::OtherNode { .. } => true,
             Self::Serve(fatal) => matches!(fatal, Fatal::Config(_)),

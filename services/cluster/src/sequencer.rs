@@ -11,6 +11,7 @@ use std::sync::Arc;
 use acp_base::{EpochId, Failure};
 use acp_core_cdb::{Hash, Record, encode};
 use acp_io_daemon::wall_now;
+use acp_io_failpoint::{Injected, point};
 use acp_io_store::{Row, Store, StoreError};
 use acp_wire_model::entry::{Action, Entry};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -94,6 +95,7 @@ impl LocalQuorum {
 
     /// Orders the commands; returns when all of them are durable. On an error none of them counts.
     pub(crate) async fn order(&mut self, commands: Vec<Command>) -> Result<Vec<Ordered>, StoreError> {
+        point("cluster.write.taken").map_err(not_stored)?;
         let time = wall_now();
         let mut ordered = Vec::with_capacity(commands.len());
         let mut rows = Vec::with_capacity(commands.len());
@@ -105,6 +107,7 @@ impl LocalQuorum {
             ordered.push(Ordered { index, bytes });
         }
         self.store.append(rows).await?;
+        point("cluster.write.stored").map_err(not_stored)?;
         self.index = ordered.last().map_or(self.index, |entry| entry.index);
         self.hash = hash;
         Ok(ordered)
@@ -185,6 +188,10 @@ impl Sequencer {
         self.noted.send_replace(self.quorum.index);
         Ok(())
     }
+}
+
+fn not_stored(injected: Injected) -> StoreError {
+    StoreError::Io { doing: "store entries", source: injected.into() }
 }
 
 fn turn_away(answers: impl IntoIterator<Item = Answer>, failure: &Failure) {

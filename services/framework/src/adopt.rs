@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use acp_base::Uid;
 use acp_core_supervise::{Input, Machine, Past};
+use acp_io_failpoint::point;
 use acp_io_unit::{Process, is_bound_to, record::Started};
 
 use crate::{
@@ -24,6 +25,7 @@ impl Service {
         for record in self.records.load()? {
             if record.boot_id == self.site.boot_id {
                 self.adopt_unit(record);
+                point("framework.adopt.unit-adopted")?;
             } else if let Err(error) = self.records.remove(&record.name) {
                 tracing::warn!(unit = record.name, %error, "the record of a unit of an earlier boot was not removed");
             }
@@ -66,10 +68,14 @@ impl Service {
             unit.parameters = record.parameters.clone();
             unit.resume(record.since_ms);
         }
+        let was_started = record.exit.is_some() || record.failed.is_some();
         if record.has_process {
             self.adopt_process(&name, &record);
         } else if record.wanted {
             self.feed(&name, Input::Start);
+        } else if name.instance.is_some() && !was_started {
+            // The last framework ended while it made the unit. Its owner was not answered and asks again.
+            self.forget(&name);
         }
     }
 

@@ -130,6 +130,9 @@ impl Catalog {
     }
 }
 
+/// Weights that the kernel takes.
+const CPU_WEIGHTS: std::ops::RangeInclusive<u32> = 1..=10_000;
+
 fn check(name: &str, template: &Template) -> Result<(), String> {
     if name.parse::<acp_base::Name>().is_err() || name == OWN_GROUP {
         return Err("the template's name cannot be one of a unit".to_owned());
@@ -166,6 +169,9 @@ fn check(name: &str, template: &Template) -> Result<(), String> {
     }
     if template.watchdog_s == Some(0) || template.start_timeout_s == 0 || template.stop_timeout_s == 0 {
         return Err("watchdog_s, start_timeout_s, stop_timeout_s: zero seconds are no time".to_owned());
+    }
+    if template.limits.cpu_weight.is_some_and(|weight| !CPU_WEIGHTS.contains(&weight)) {
+        return Err(format!("limits.cpu_weight: it is not within {CPU_WEIGHTS:?}"));
     }
     Ok(())
 }

@@ -116,7 +116,14 @@ impl Service {
         let mut unit = Unit::new(name.clone(), template, Self::new_uid(), account, group, machine);
         (unit.parameters, unit.given) = (parameters, fds);
         tracing::info!(unit = %name, by = caller.actor(), "unit made");
+        // What was left of an earlier one is this one's from now on.
+        self.unerased.retain(|left| left.name != name);
         self.units.insert(name.clone(), unit);
+        // Whatever is made for it is found by its record, also by a later framework.
+        if let Err(error) = self.record(&name) {
+            self.forget(&name);
+            return Err(Failure::unavailable(format!("{name} cannot be recorded: {error}")));
+        }
         Ok(name)
     }
 
@@ -179,6 +186,7 @@ impl Service {
         Limits {
             memory_bytes: tighter(base.memory_bytes, asked.memory_bytes),
             cpu_percent: tighter(base.cpu_percent, asked.cpu_percent),
+            cpu_weight: base.cpu_weight,
             tasks: tighter(base.tasks, asked.tasks),
         }
     }

@@ -3,6 +3,7 @@
 use std::{os::fd::AsFd as _, path::PathBuf, sync::Arc, time::Duration};
 
 use acp_io_cgroup::{Group, Limits};
+use acp_io_failpoint::point;
 use acp_io_unit::{
     Notification, NotifySocket, Process, SpawnError, Spawned,
     record::{Ended, Started},
@@ -104,6 +105,7 @@ impl Job {
         }
         self.group.create()?;
         self.group.limit(limits)?;
+        point("framework.start.group-made")?;
         let descriptors: Vec<_> = prepared.descriptors.iter().map(|fd| fd.as_fd()).collect();
         Ok(spawn(shim, environment, &prepared.launch, &descriptors).await?)
     }
@@ -171,7 +173,7 @@ impl Job {
             tokio::time::sleep(LEFTOVERS_POLL).await;
         }
         // A group is made anew for each process, so its counters count for one. It stays busy for a moment.
-        while let Err(error) = self.group.remove() {
+        while let Err(error) = self.remove_group() {
             if Instant::now() >= deadline {
                 tracing::warn!(unit = %self.unit, error = chain(&error), "a control group was not removed");
                 break;
@@ -179,6 +181,11 @@ impl Job {
             tokio::time::sleep(LEFTOVERS_POLL).await;
         }
         0
+    }
+
+    fn remove_group(&self) -> Result<(), StartError> {
+        self.group.remove()?;
+        Ok(point("framework.stop.group-removed")?)
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) enum StartError {
     /// What was left of the process before does not end.
     #[error("{0} processes of it do not end although they were killed")]
     Leftovers(usize),
+    /// A test wanted it.
+    #[error(transparent)]
+    Injected(#[from] acp_io_failpoint::Injected),
     /// A socket.
     #[error(transparent)]
     Listen(#[from] ListenError),

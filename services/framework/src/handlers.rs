@@ -4,19 +4,23 @@ use std::{collections::BTreeMap, time::Duration};
 
 use acp_base::{Code, Failure};
 use acp_io_daemon::{Call, Router, Sink};
+use acp_io_unit::guard;
 use acp_wire_api::{
     Empty,
     framework::{
-        GetHost, GetUnit, ListUnits, ListUnitsReply, ReadLog, ReadLogReply, RemoveUnit, RemoveUnitReply, RestartUnit,
-        SignalUnit, SpawnUnit, StartUnit, StopUnit, Unit, UnitReply, WatchUnits, WatchUnitsReply,
+        GetHost, GetUnit, ListReplaced, ListReplacedReply, ListUnits, ListUnitsReply, ReadLog, ReadLogReply,
+        RemoveUnit, RemoveUnitReply, RestartFramework, RestartUnit, SignalUnit, SpawnUnit, StartUnit, StopUnit, Unit,
+        UnitReply, WatchUnits, WatchUnitsReply,
     },
 };
+use rustix::process::{Signal, kill_process};
 use tokio::sync::oneshot;
 
 use crate::{
     catalog::{OWN_GROUP, UnitName},
     commands::{Command, parse_signal},
     logs::LogReader,
+    replaced,
     service::Handle,
     unit::Answer,
 };
@@ -60,6 +64,11 @@ pub(crate) fn router(handle: &Handle) -> Router {
     router.stream::<ReadLog, _, _>(move |call, sink| own.clone().read_log(call, sink));
     let own = handle.clone();
     router.once::<GetHost, _, _>(move |_call| std::future::ready(Ok(own.site.host())));
+    let own = handle.clone();
+    router.once::<ListReplaced, _, _>(move |_call| {
+        std::future::ready(Ok(ListReplacedReply { processes: replaced::list(&own) }))
+    });
+    router.once::<RestartFramework, _, _>(move |_call| std::future::ready(restart_framework()));
     router
 }
 
@@ -152,6 +161,19 @@ impl Handle {
             }
         }
     }
+}
+
+/// Asks the guard to start itself and this process anew.
+fn restart_framework() -> Result<Empty, Failure> {
+    let guard = guard::of_this_process().ok_or_else(|| {
+        Failure::precondition(
+            "this framework runs without a guard: start it again as it was started; it adopts its units",
+        )
+    })?;
+    tracing::info!("the guard is asked to start the framework anew");
+    kill_process(guard, Signal::HUP)
+        .map_err(|error| Failure::internal(format!("the guard cannot be asked: {error}")))?;
+    Ok(Empty {})
 }
 
 /// What changed between what a watcher knows and what is; the watcher knows it then. Measurements alone are no change.

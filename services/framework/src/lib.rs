@@ -22,6 +22,7 @@ mod metrics;
 mod persist;
 mod places;
 mod prepare;
+mod replaced;
 mod service;
 mod site;
 pub mod template;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use acp_base::Uid;
+use acp_io_failpoint::point;
 use acp_wire_api::framework::Limits;
 use acp_wire_model::unit::UnitExit;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -66,8 +67,14 @@ impl Records {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => {}
+                // An earlier framework ended while it wrote.
+                Some("new") => {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                Some(_) | None => continue,
             }
             match read::<UnitRecord>(&path) {
                 Ok(record) => records.extend(record),
@@ -130,11 +137,14 @@ impl SystemUsers {
             return Ok(Some(Assigned { number: entry.number, evicted: None }));
         }
         let Some(assigned) = self.free(is_in_use) else { return Ok(None) };
+        let mut next = self.table.clone();
         if let Some(evicted) = &assigned.evicted {
-            self.table.remove(evicted);
+            next.remove(evicted);
         }
-        self.table.insert(system.to_owned(), Entry { number: assigned.number, used });
-        write(&self.path, &self.table, true)?;
+        next.insert(system.to_owned(), Entry { number: assigned.number, used });
+        // A number counts when it is written down: else a later framework would give it to another one as well.
+        write(&self.path, &next, true)?;
+        self.table = next;
         Ok(Some(assigned))
     }
 
@@ -157,14 +167,25 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     }
 }
 
+/// After an error the file holds the old value or the new one; nothing else is left.
 fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> {
     let aside = path.with_extension("new");
-    let mut file = fs::File::create(&aside)?;
+    let written = replace(path, &aside, value, durable);
+    if written.is_err() && aside.exists() {
+        fs::remove_file(&aside)?;
+    }
+    written
+}
+
+fn replace<T: Serialize>(path: &Path, aside: &Path, value: &T, durable: bool) -> io::Result<()> {
+    let mut file = fs::File::create(aside)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     if durable {
         file.sync_all()?;
     }
-    fs::rename(&aside, path)
+    point("framework.record.aside-written")?;
+    fs::rename(aside, path)?;
+    Ok(point("framework.record.renamed")?)
 }
 
 #[cfg(test)]

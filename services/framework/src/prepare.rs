@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use acp_io_failpoint::point;
 use acp_io_unit::{Ownership, bind, ensure_directory, launch::Launch};
 use rustix::fs::OFlags;
 
@@ -47,9 +48,12 @@ pub(crate) fn prepare(site: &Site, devices: &mut Devices, unit: &mut Unit) -> Re
     let shim = site.accounts.shim();
     ensure(&records, Ownership { uid: shim.uid, gid: shim.gid, mode: 0o755 })?;
     make_directories(site, unit)?;
+    point("framework.start.directories-made")?;
     let groups = groups(site, devices, &unit.template)?;
     bind_listeners(site, unit)?;
+    point("framework.start.sockets-bound")?;
     let (names, descriptors) = descriptors(site, unit)?;
+    point("framework.start.descriptors-opened")?;
     let listeners = unit.listeners.len();
     let places = Places { paths: &site.paths, instance: unit.name.instance.as_deref(), descriptors: &names };
     let fill = |text: &String| places.fill(text).map_err(StartError::Template);
@@ -221,28 +225,33 @@ fn environment(site: &Site, unit: &Unit, listeners: &[String]) -> BTreeMap<Strin
     all
 }
 
-/// Removes what was made for an instance in the run directory, and its shim's records.
-pub(crate) fn clean(site: &Site, unit: &Unit) {
+/// Removes what was made for an instance in the run directory, its shim's records and its control group. What is gone
+/// already is no error.
+pub(crate) fn clean(site: &Site, unit: &Unit) -> Result<(), StartError> {
     let places = Places { paths: &site.paths, instance: unit.name.instance.as_deref(), descriptors: &[] };
     let sockets = unit.template.sockets.iter().filter_map(|socket| places.path(&socket.path).ok());
     for path in sockets {
-        if let Err(error) = fs::remove_file(&path) {
-            tracing::debug!(path = %path.display(), %error, "a socket was not removed");
-        }
+        gone(fs::remove_file(&path)).map_err(StartError::path("remove", &path))?;
     }
+    point("framework.remove.sockets-removed")?;
     let of_instance = unit.template.directories.iter().rev().filter(|directory| directory.path.contains("{instance}"));
     let paths = of_instance.filter_map(|directory| places.path(&directory.path).ok());
     for path in paths.filter(|path| path.starts_with(&site.paths.run)) {
-        // Another unit of the same instance may still use it.
-        if let Err(error) = fs::remove_dir(&path) {
-            tracing::debug!(path = %path.display(), %error, "a directory was not removed");
+        match gone(fs::remove_dir(&path)) {
+            // Another unit of the same instance may still use it.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            removed => removed.map_err(StartError::path("remove", &path))?,
         }
     }
+    point("framework.remove.directories-removed")?;
     let records = site.records(&unit.name.to_string());
-    if let Err(error) = fs::remove_dir_all(&records) {
-        tracing::debug!(path = %records.display(), %error, "a unit's records were not removed");
-    }
-    if let Err(error) = unit.group.remove() {
-        tracing::warn!(unit = %unit.name, error = crate::error::chain(&error), "a control group was not removed");
+    gone(fs::remove_dir_all(&records)).map_err(StartError::path("remove", &records))?;
+    Ok(unit.group.remove()?)
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

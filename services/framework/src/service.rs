@@ -4,7 +4,7 @@
 //! readers as a snapshot, to the cluster as slots, and to a later framework as records.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use acp_base::{BootInstant, Uid};
 use acp_core_supervise::{Input, Output};
 use acp_io_client::Reporter;
 use acp_io_daemon::{Context, Fatal, Tasks, boot_now};
+use acp_io_failpoint::point;
 use acp_io_unit::{Notification, NotifySocket};
 use acp_wire_api::framework;
 use acp_wire_model::{Kind, object::Facet, unit::UnitState};
@@ -28,7 +29,7 @@ use crate::{
     commands::Command,
     devices::Devices,
     effects::{Event, Job, What, listen},
-    error::chain,
+    error::{StartError, chain},
     logs, metrics, persist, prepare,
     site::Site,
     unit::{Goal, Unit, Wait},
@@ -40,6 +41,8 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 const EVENTS_MAX: usize = 1024;
 /// Notifications of processes whose start was not yet noticed: at most one each.
 const EARLY_MAX: usize = 64;
+/// The pause before a record that could not be written, or a leftover that could not be removed, is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often units are measured.
 const STATS_INTERVAL: Duration = Duration::from_secs(10);
 /// How long everything may take to stop before the framework gives up on what cannot be ended: a handful of stages with ten
@@ -67,6 +70,12 @@ pub(crate) struct Service {
     commands: mpsc::Receiver<Command>,
     said: mpsc::Receiver<Notification>,
     early: VecDeque<Notification>,
+    /// Units whose last record could not be written.
+    unsaved: BTreeSet<UnitName>,
+    /// Units that are forgotten and of which something could not be removed.
+    pub(crate) unerased: Vec<Unit>,
+    /// When both are tried again.
+    retry_at: Option<Instant>,
     snapshot: watch::Sender<Snapshot>,
     drain: CancellationToken,
 }
@@ -110,6 +119,9 @@ impl Service {
             commands,
             said,
             early: VecDeque::new(),
+            unsaved: BTreeSet::new(),
+            unerased: Vec::new(),
+            retry_at: None,
             snapshot,
             drain: context.drain.clone(),
         };
@@ -138,6 +150,7 @@ impl Service {
                 Some(notification) = self.said.recv() => self.notified(notification),
                 _instant = measure.tick() => self.measure(),
                 () = until(due) => self.tick(),
+                () = until(self.retry_at) => self.retry(),
                 () = until(give_up) => {
                     tracing::error!("some units cannot be stopped");
                     break;
@@ -371,10 +384,28 @@ impl Service {
         units.into_iter().map(Unit::to_wire).collect()
     }
 
-    fn save(&self, name: &UnitName) {
-        let Some(unit) = self.units.get(name) else { return };
-        if let Err(error) = self.records.save(&unit.to_record(&self.site.boot_id)) {
+    /// Records a unit; one that cannot be recorded goes on and is tried again.
+    fn save(&mut self, name: &UnitName) {
+        if let Err(error) = self.record(name) {
             tracing::error!(unit = %name, %error, "a unit cannot be recorded: a restarted framework would not find it");
+            self.unsaved.insert(name.clone());
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_PAUSE);
+        }
+    }
+
+    pub(crate) fn record(&self, name: &UnitName) -> std::io::Result<()> {
+        let unit = self.units.get(name);
+        unit.map_or(Ok(()), |unit| self.records.save(&unit.to_record(&self.site.boot_id)))
+    }
+
+    /// Records and erases what could not be recorded or erased before.
+    fn retry(&mut self) {
+        self.retry_at = None;
+        for name in std::mem::take(&mut self.unsaved) {
+            self.save(&name);
+        }
+        for unit in std::mem::take(&mut self.unerased) {
+            self.erase(unit);
         }
     }
 
@@ -392,12 +423,23 @@ impl Service {
     /// Forgets a unit that is gone.
     pub(crate) fn forget(&mut self, name: &UnitName) {
         let Some(unit) = self.units.remove(name) else { return };
-        prepare::clean(&self.site, &unit);
-        if let Err(error) = self.records.remove(&name.to_string()) {
-            tracing::error!(unit = %name, %error, "the record of a unit that is gone was not removed");
-        }
         self.reporter.remove(Kind::Service, unit.uid);
+        self.erase(unit);
         logs::prune(&self.site.paths.log, &self.units.keys().map(ToString::to_string).collect());
+    }
+
+    /// Removes what a unit leaves, its record last, so that a later framework finds what this one could not remove.
+    fn erase(&mut self, unit: Unit) {
+        let erased = prepare::clean(&self.site, &unit).and_then(|()| {
+            point("framework.remove.cleaned")?;
+            let name = unit.name.to_string();
+            self.records.remove(&name).map_err(StartError::path("remove the record of", name))
+        });
+        if let Err(error) = erased {
+            tracing::error!(unit = %unit.name, error = chain(&error), "what a unit leaves was not removed; it is tried again");
+            self.unerased.push(unit);
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_PAUSE);
+        }
     }
 
     /// Leaves nothing to a later framework that is not so any more.

@@ -113,6 +113,8 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processor time in percent of one processor.
     pub cpu_percent: Option<u32>,
+    /// Its share of processors that several units want, beside theirs: 1 to 10,000; absent: 100.
+    pub cpu_weight: Option<u32>,
     /// Processes and threads.
     pub tasks: Option<u32>,
 }

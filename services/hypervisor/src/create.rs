@@ -3,6 +3,7 @@
 use acp_base::{ByteSize, Code, Failure, Name, Uid};
 use acp_io_client::Client;
 use acp_io_daemon::new_uid;
+use acp_io_failpoint::point;
 use acp_wire_api::{
     cluster::{Create, CreateRequest, Get, GetRequest, WriteReply},
     hypervisor::{CreateSystemReply, CreateSystemRequest},
@@ -163,7 +164,9 @@ async fn propose(client: &Client, uid: Uid, name: &Name, spec: &SystemSpec) -> R
     let spec = serde_json::to_value(spec)
         .map_err(|error| Failure::internal(format!("the declaration cannot be written: {error}")))?;
     let request = CreateRequest { kind: Kind::System, name: name.clone(), uid: Some(uid), spec };
-    client.service("cluster").call::<Create>(request).await
+    let written = client.service("cluster").call::<Create>(request).await?;
+    point("hypervisor.create.declared")?;
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use acp_core_system::{
     limits,
 };
 use acp_io_client::Client;
+use acp_io_failpoint::point;
 use acp_wire_api::{
     Empty,
     cluster::{Delete, DeleteRequest},
@@ -115,9 +116,9 @@ impl Act {
             Step::OpenTaps => self.open_taps().await,
             Step::SpawnQemu => self.spawn_qemu().await,
             Step::SpawnVmm => self.spawn_vmm().await,
-            Step::Resume => self.press::<vmm::Resume>().await,
-            Step::Powerdown => self.press::<vmm::Powerdown>().await,
-            Step::Quit => self.press::<vmm::Quit>().await,
+            Step::Resume => self.press::<vmm::Resume>("hypervisor.start.resumed").await,
+            Step::Powerdown => self.press::<vmm::Powerdown>("hypervisor.shutdown.pressed").await,
+            Step::Quit => self.press::<vmm::Quit>("hypervisor.stop.quit").await,
             Step::RemoveUnits => self.remove_units().await,
             Step::DeleteVolumes => self.delete_volumes().await,
             Step::DeleteSpec => self.delete_spec().await,
@@ -135,7 +136,8 @@ impl Act {
                 format: None,
             };
             let storage = self.client.service("storage").deadline(VOLUME_DEADLINE);
-            if let Err(failure) = storage.call::<CreateVolume>(request).await {
+            let made = storage.call::<CreateVolume>(request).await;
+            if let Err(failure) = made.and_then(|_made| Ok(point("hypervisor.create.volume-made")?)) {
                 let is_foreign = failure.code == Code::AlreadyExists;
                 let own_disks = if is_foreign { index } else { index + 1 };
                 return Ok(Outcome::MadeUpTo { own_disks, failure });
@@ -165,7 +167,9 @@ impl Act {
                 Ok(OpenDisk { layers: reply.layers.iter().map(layer).collect(), fds })
             }
         });
-        try_join_all(opening).await.map(Outcome::Disks)
+        let disks = try_join_all(opening).await?;
+        point("hypervisor.start.volumes-opened")?;
+        Ok(Outcome::Disks(disks))
     }
 
     async fn open_taps(&self) -> Result<Outcome, Failure> {
@@ -183,7 +187,9 @@ impl Act {
                 }
             }
         });
-        try_join_all(opening).await.map(Outcome::Nics)
+        let nics = try_join_all(opening).await?;
+        point("hypervisor.start.taps-opened")?;
+        Ok(Outcome::Nics(nics))
     }
 
     async fn spawn_qemu(&mut self) -> Result<Outcome, Failure> {
@@ -191,6 +197,7 @@ impl Act {
         let (request, fds) = self.qemu_request(parts);
         let framework = self.client.service("framework");
         let (reply, _none) = framework.call_fds::<SpawnUnit>(request, fds).await?;
+        point("hypervisor.start.qemu-spawned")?;
         Ok(Outcome::Spawned(reply.unit))
     }
 
@@ -240,17 +247,22 @@ impl Act {
             limits: framework::Limits::default(),
         };
         let reply = self.client.service("framework").call::<SpawnUnit>(request).await?;
+        point("hypervisor.start.vmm-spawned")?;
         Ok(Outcome::Spawned(reply.unit))
     }
 
-    async fn press<M: acp_wire_api::Method<Request = Empty>>(&self) -> Result<Outcome, Failure> {
+    async fn press<M: acp_wire_api::Method<Request = Empty>>(&self, done: &'static str) -> Result<Outcome, Failure> {
         let vmm = self.client.instance(VMM, &self.uid.simple()).deadline(BUTTON_DEADLINE);
-        vmm.call::<M>(Empty {}).await.map(|_status| Outcome::Nothing)
+        vmm.call::<M>(Empty {}).await?;
+        point(done)?;
+        Ok(Outcome::Nothing)
     }
 
     async fn remove_units(&self) -> Result<Outcome, Failure> {
         let (qemu, vmm) = join(self.remove_unit(QEMU), self.remove_unit(VMM)).await;
-        qemu.and(vmm).map(|()| Outcome::Nothing)
+        qemu.and(vmm)?;
+        point("hypervisor.remove.units-removed")?;
+        Ok(Outcome::Nothing)
     }
 
     async fn remove_unit(&self, template: &str) -> Result<(), Failure> {
@@ -270,6 +282,7 @@ impl Act {
                 Err(failure) if failure.code == Code::NotFound => {}
                 Err(failure) => return Err(failure),
             }
+            point("hypervisor.delete.volume-deleted")?;
         }
         Ok(Outcome::Nothing)
     }
@@ -277,7 +290,10 @@ impl Act {
     async fn delete_spec(&self) -> Result<Outcome, Failure> {
         let request = DeleteRequest { kind: Kind::System, uid: self.uid };
         match self.client.service("cluster").call::<Delete>(request).await {
-            Ok(_index) => Ok(Outcome::Nothing),
+            Ok(_index) => {
+                point("hypervisor.delete.undeclared")?;
+                Ok(Outcome::Nothing)
+            }
             Err(failure) if failure.code == Code::NotFound => Ok(Outcome::Nothing),
             Err(failure) => Err(failure),
         }

@@ -10,6 +10,7 @@ use std::{
 
 use acp_base::{Blame, Code, Failure, Name, Uid};
 use acp_core_system::Durable;
+use acp_io_failpoint::point;
 use acp_wire_model::system::{ExitReason, PowerIntent, SystemSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -97,6 +98,7 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        point("hypervisor.delete.record-removed")?;
         File::open(&self.directory)?.sync_all()
     }
 
@@ -105,13 +107,23 @@ impl Store {
     }
 }
 
-/// Replaces a file by this value.
+/// Replaces a file by this value. After an error it may hold either; nothing else is left.
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
+    let written = replace(path, &aside, value);
+    if written.is_err() && aside.exists() {
+        fs::remove_file(&aside)?;
+    }
+    written
+}
+
+fn replace<T: Serialize>(path: &Path, aside: &Path, value: &T) -> io::Result<()> {
+    let mut file = File::create(aside)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     file.sync_data()?;
-    fs::rename(&aside, path)?;
+    point("hypervisor.record.aside-written")?;
+    fs::rename(aside, path)?;
+    point("hypervisor.record.renamed")?;
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use acp_base::{Blame, Change, Code, Failure, Name, Uid};
 use acp_core_netplan::{Cidr, Observed, bridge_link};
 use acp_io_client::Client;
+use acp_io_failpoint::point;
 use acp_io_netlink::Netlink;
 use acp_wire_api::{cluster, network::CreateNetworkRequest};
 use acp_wire_model::{
@@ -54,7 +55,11 @@ impl Declarations {
             serde_json::to_value(spec).map_err(|error| Failure::internal(format!("cannot write the spec: {error}")))?;
         let create = cluster::CreateRequest { kind: Kind::Network, name: name.clone(), uid: None, spec };
         let uid = self.client.service("cluster").call::<cluster::Create>(create).await?.uid;
-        match self.come_up(uid, deadline).await {
+        let up = match point("network.create.declared") {
+            Ok(()) => self.come_up(uid, deadline).await,
+            Err(injected) => Err(injected.to_string()),
+        };
+        match up {
             Ok(()) => {
                 tracing::info!(%name, %uid, %address, "network created");
                 Ok(())
@@ -71,6 +76,7 @@ impl Declarations {
         refuse_foreign_port(&self.links().await?, &name, uid)?;
         let delete = cluster::DeleteRequest { kind: Kind::Network, uid };
         self.client.service("cluster").call::<cluster::Delete>(delete).await?;
+        point("network.delete.undeclared")?;
         tracing::info!(%name, %uid, "network deleted");
         let gone = |snapshot: &Snapshot| snapshot.is_gone(uid).then_some(());
         wait(&mut self.snapshots, before_answer(deadline), gone).await.map_err(|_last| {

@@ -20,6 +20,7 @@ use acp_base::{Code, Failure, Uid};
 use acp_core_netplan::{DesiredNetwork, dhcp::arguments};
 use acp_io_client::Client;
 use acp_io_daemon::{Context, wall_now};
+use acp_io_failpoint::point;
 use acp_wire_api::{Empty, framework};
 use acp_wire_model::unit::{UnitMeta, UnitState};
 use tokio::sync::watch;
@@ -145,9 +146,12 @@ impl Dhcp {
 
     async fn serve(&mut self, network: &DesiredNetwork, unit: Option<&UnitMeta>) -> Result<(), String> {
         let uid = network.uid;
-        if self.hosts.update(uid, &network.hosts).map_err(|error| chain(&error))? {
+        let updated = self.hosts.update(uid, &network.hosts);
+        // A guest that was removed before it failed is removed no second time.
+        if *updated.as_ref().unwrap_or(&true) {
             self.outdated.insert(uid);
         }
+        updated.map_err(|error| chain(&error))?;
         let directory = self.hosts.path(uid).to_string_lossy().into_owned();
         let arguments = arguments(network, &directory, &self.name_servers);
         let running = unit.filter(|unit| is_running(unit.state));
@@ -183,6 +187,7 @@ impl Dhcp {
             }
             result => result?,
         };
+        point("network.dhcp.spawned")?;
         self.asked.insert(uid, arguments);
         tracing::info!(network = %uid, unit = reply.unit.name, "DHCP server asked for");
         Ok(reply.unit.meta)
@@ -194,6 +199,7 @@ impl Dhcp {
     async fn replace(&mut self, uid: Uid, arguments: Vec<String>) -> Result<(), Failure> {
         self.call::<framework::RemoveUnit>(framework::UnitRequest { name: unit_name(uid) }).await?;
         self.asked.remove(&uid);
+        point("network.dhcp.removed")?;
         self.spawn(uid, arguments).await?;
         self.outdated.remove(&uid);
         Ok(())
@@ -204,6 +210,7 @@ impl Dhcp {
         self.call::<framework::RemoveUnit>(request).await.map_err(|failure| failure.to_string())?;
         self.asked.remove(&uid);
         self.outdated.remove(&uid);
+        point("network.dhcp.ended").map_err(|injected| injected.to_string())?;
         self.hosts.remove(uid).map_err(|error| chain(&error))
     }
 

@@ -7,6 +7,7 @@ use std::io;
 
 use acp_base::Uid;
 use acp_core_netplan::{Alias, ObservedLink, Step};
+use acp_io_failpoint::point;
 use acp_io_netlink::{Netlink, NetlinkError};
 use rustix::io::Errno;
 
@@ -17,6 +18,25 @@ use crate::{
 
 /// Performs one step. What is done already is no error.
 pub(crate) async fn perform(netlink: &Netlink, step: &Step) -> Result<(), StepError> {
+    act(netlink, step).await?;
+    Ok(point(name(step))?)
+}
+
+/// The failpoint after a step.
+const fn name(step: &Step) -> &'static str {
+    match step {
+        Step::CreateBridge { .. } => "network.step.bridge-created",
+        Step::MarkBridge { .. } => "network.step.bridge-marked",
+        Step::SetSysctl { .. } => "network.step.sysctl-set",
+        Step::RemoveAddress { .. } => "network.step.address-removed",
+        Step::AddAddress { .. } => "network.step.address-added",
+        Step::SetUp { .. } => "network.step.up",
+        Step::Attach { .. } => "network.step.attached",
+        Step::DeleteBridge { .. } => "network.step.bridge-deleted",
+    }
+}
+
+async fn act(netlink: &Netlink, step: &Step) -> Result<(), StepError> {
     match step {
         Step::CreateBridge { network, link, mac } => create_bridge(netlink, *network, link, mac.0).await,
         Step::MarkBridge { network, link } => {

@@ -17,6 +17,9 @@ pub(crate) enum StepError {
     /// The kernel refused or did not answer.
     #[error("netlink")]
     Netlink(#[from] NetlinkError),
+    /// A test wanted it.
+    #[error(transparent)]
+    Injected(#[from] acp_io_failpoint::Injected),
     /// A sysctl cannot be written.
     #[error("cannot write /proc/sys/{key}")]
     Sysctl {

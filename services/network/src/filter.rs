@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use acp_base::Failure;
 use acp_core_netplan::{TABLE_FAMILY, TABLE_NAME, TableContent};
-use acp_io_process::{Command, ProcessError};
+use acp_io_failpoint::point;
+use acp_io_process::Command;
 use serde_json::Value;
 
 use crate::metrics;
@@ -57,8 +58,9 @@ impl Filter {
         )))
     }
 
-    async fn replace(&self, document: &Value) -> Result<(), ProcessError> {
+    async fn replace(&self, document: &Value) -> Result<(), Failure> {
         self.command().args(["-j", "-f", "-"]).stdin(document.to_string()).run_ok().await?;
+        point("network.filter.replaced")?;
         tracing::info!(family = TABLE_FAMILY, table = TABLE_NAME, "nftables table set");
         metrics::filter_replaced();
         Ok(())

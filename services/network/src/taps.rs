@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use acp_base::{Failure, Name};
 use acp_core_netplan::{Alias, NetworkInput, ObservedLink, SystemInput, bridge_link, no_ipv6_sysctl, tap_link};
+use acp_io_failpoint::point;
 use acp_io_netlink::{Netlink, open_tap};
 use acp_wire_api::network::{OpenTapReply, OpenTapRequest};
 use acp_wire_model::{Object, system::NicSpec};
@@ -98,10 +99,15 @@ impl TapPlan {
     async fn attach(&self, netlink: &Netlink, bridge: &ObservedLink) -> Result<(), StepError> {
         let missing = || StepError::Missing(self.link.clone());
         let index = find(netlink, &self.link).await?.ok_or_else(missing)?.index;
+        point("network.tap.opened")?;
         netlink.set_alias(index, &Alias(self.system.uid).to_string()).await?;
+        point("network.tap.marked")?;
         set_sysctl(&no_ipv6_sysctl(&self.link), "1")?;
+        point("network.tap.silenced")?;
         netlink.set_master(index, bridge.index).await?;
-        Ok(netlink.set_up(index).await?)
+        point("network.tap.attached")?;
+        netlink.set_up(index).await?;
+        Ok(point("network.tap.up")?)
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::{
     io::{fcntl_dupfd_cloexec, ioctl_fionbio},
     process::{Gid, Uid, set_child_subreaper, setsid},
     stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
-    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+    thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
 use crate::{
@@ -88,6 +88,7 @@ fn drop_privileges(launch: &Launch) -> io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
+    set_no_new_privs(true)?;
     Ok(())
 }
 

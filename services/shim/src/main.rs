@@ -5,6 +5,7 @@ mod guard;
 mod keep;
 mod log;
 mod mode;
+mod pulse;
 mod receive;
 mod signals;
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let result = match Mode::parse(arguments) {
         Ok(Mode::Run) => keep::run(),
         Ok(Mode::Exec) => Err(become_program::run().to_string()),
-        Ok(Mode::Guard { log, program }) => guard::run(log.as_deref(), &program),
+        Ok(Mode::Guard { log, notify, program }) => guard::run(log.as_deref(), notify.as_deref(), &program),
         Ok(Mode::Guarded { program }) => Err(guard::become_guarded(&program)),
         Err(usage) => {
             say(&usage);

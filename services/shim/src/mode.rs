@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-const USAGE: &str = "usage: acp-shim run UNIT | acp-shim respawn [--log FILE] -- PROGRAM [ARGUMENT...]";
+const USAGE: &str = "usage: acp-shim run UNIT | acp-shim respawn [--log FILE] [--notify SOCKET] -- PROGRAM [ARGUMENT...]";
 
 /// What this process is.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Mode {
     Guard {
         /// The file for the program's output; absent: where the guard's own goes.
         log: Option<PathBuf>,
+        /// Where the program gives its signs of life; absent: it is not asked for any.
+        notify: Option<PathBuf>,
         /// The program and its arguments.
         program: Vec<OsString>,
     },
@@ -39,12 +41,13 @@ impl Mode {
     }
 
     fn guard(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let mut log = None;
+        let (mut log, mut notify) = (None, None);
         loop {
             let argument = arguments.next().ok_or(USAGE)?;
             match argument.to_str() {
                 Some("--log") => log = Some(PathBuf::from(arguments.next().ok_or(USAGE)?)),
-                Some("--") => return Ok(Self::Guard { log, program: program(arguments.collect())? }),
+                Some("--notify") => notify = Some(PathBuf::from(arguments.next().ok_or(USAGE)?)),
+                Some("--") => return Ok(Self::Guard { log, notify, program: program(arguments.collect())? }),
                 _ => return Err(format!("{}: {USAGE}", argument.to_string_lossy())),
             }
         }
@@ -67,10 +70,10 @@ mod tests {
     fn modes_are_told_apart_and_nonsense_is_refused() {
         assert_eq!(parse("run network"), Ok(Mode::Run));
         let program = || vec!["/bin/x".into(), "--log".into(), "y".into()];
-        assert_eq!(parse("respawn -- /bin/x --log y"), Ok(Mode::Guard { log: None, program: program() }));
+        assert_eq!(parse("respawn -- /bin/x --log y"), Ok(Mode::Guard { log: None, notify: None, program: program() }));
         assert_eq!(
-            parse("respawn --log f -- /bin/x --log y"),
-            Ok(Mode::Guard { log: Some("f".into()), program: program() })
+            parse("respawn --log f --notify n -- /bin/x --log y"),
+            Ok(Mode::Guard { log: Some("f".into()), notify: Some("n".into()), program: program() })
         );
         for nonsense in ["", "fly", "respawn", "respawn --", "respawn /bin/x", "respawn --log"] {
             assert!(parse(nonsense).is_err(), "{nonsense}");

@@ -1,8 +1,9 @@
 //! Images: importing and deleting.
 
-use acp_base::{Change, Code, Failure, Name};
+use acp_base::{Change, Code, Failure, Name, Uid};
 use acp_core_storeplan::{Source, check_sha256};
 use acp_io_daemon::{Call, new_uid};
+use acp_io_failpoint::point;
 use acp_wire_api::{
     Empty,
     cluster::{Delete, DeleteRequest},
@@ -71,16 +72,21 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteImage>) -> Result<Empty, F
         }
         return Err(failure);
     }
-    let removed = api.worker(&spec.pool).call::<Remove>(FileRequest { file: image_file(uid) }).await;
-    let removed = api.heed(&spec.pool, removed);
+    let removed = api.heed(&spec.pool, remove_file(&api, &spec.pool, uid).await);
     match removed {
-        Ok(_) => api.records.forget_removal(uid),
+        Ok(()) => api.records.forget_removal(uid),
         Err(failure) => {
             tracing::warn!(image = %name, reason = %failure, "the file of a deleted image is removed at the next start");
         }
     }
     api.changed(&spec.pool).await;
     Ok(Empty {})
+}
+
+async fn remove_file(api: &Api, pool: &Name, image: Uid) -> Result<(), Failure> {
+    point("storage.image-delete.undeclared")?;
+    api.worker(pool).call::<Remove>(FileRequest { file: image_file(image) }).await?;
+    Ok(point("storage.image-delete.removed")?)
 }
 
 fn check_unused(image: &Name, pool: &Name, above: &[String]) -> Result<(), Failure> {

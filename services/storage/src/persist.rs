@@ -11,6 +11,7 @@ use std::{
 };
 
 use acp_base::{Name, Uid};
+use acp_io_failpoint::point;
 
 /// The daemon's records. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,12 +78,23 @@ impl Records {
     }
 }
 
+/// After an error the fact may stand or not; nothing else is left.
 fn write(directory: &Path, name: &str, text: &str) -> io::Result<()> {
     let aside = directory.join(format!("{name}.new"));
-    let mut file = File::create(&aside)?;
+    let written = replace(directory, name, &aside, text);
+    if written.is_err() && aside.exists() {
+        fs::remove_file(&aside)?;
+    }
+    written
+}
+
+fn replace(directory: &Path, name: &str, aside: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(aside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&aside, directory.join(name))?;
+    point("storage.record.aside-written")?;
+    fs::rename(aside, directory.join(name))?;
+    point("storage.record.renamed")?;
     File::open(directory)?.sync_all()
 }
 

@@ -34,17 +34,20 @@ pub struct Options {
     pub host_network: bool,
 }
 
-/// Starts the node's guard unless it runs; answers whether it was started now.
+/// Starts the node's guard unless it runs; answers whether it was started now. The units of a guard that was killed run on,
+/// and the framework of the new one adopts them: this is what an init does when it starts a service that died again.
 pub fn ensure(layout: &Layout, options: &Options) -> Result<bool> {
-    if let Some(record) = Record::load(layout)?.filter(|record| record.guard.is_alive()) {
-        if record.host_network != options.host_network {
+    if let Some(record) = Record::load(layout)? {
+        let is_guarded = record.guard.is_alive();
+        let runs = is_guarded || !cgroup::processes(&layout.name()).is_empty();
+        if runs && record.host_network != options.host_network {
             let present = if record.host_network { "the host's network" } else { "a network namespace of its own" };
             bail!("the node in {} runs in {present}; take it down first", layout.dir().display());
         }
-        return Ok(false);
+        if is_guarded {
+            return Ok(false);
+        }
     }
-    // What a guard that died left behind would be in the way of the new one, or worse, be taken for its own.
-    cgroup::kill(&layout.name())?;
     layout.prepare()?;
     configure(layout, options)?;
     if !options.host_network {
@@ -80,6 +83,7 @@ fn command(layout: &Layout, options: &Options) -> Result<Command> {
     let log = fs::File::options().create(true).append(true).open(layout.log().join("guard.log"))?;
     let mut command = Command::new("setsid");
     command.arg(layout.bin().join("acp-shim")).arg("respawn").arg("--log").arg(layout.log().join("framework.log"));
+    command.arg("--notify").arg(layout.run().join("guard-notify"));
     command.arg("--").arg(layout.bin().join("acp-framework"));
     command.arg("--run-dir").arg(layout.run()).arg("--state-dir").arg(layout.state());
     command.arg("--log-dir").arg(layout.log()).arg("--config-dir").arg(layout.etc());

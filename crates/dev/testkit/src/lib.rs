@@ -7,21 +7,27 @@
 //! **Invariant**: whatever a node consists of is found by its id (eight hexadecimal digits of its directory), so that it
 //! can be taken down also when nobody remembers how it was started.
 
+pub mod audit;
 pub mod cgroup;
+pub mod cpio;
 mod devices;
 pub mod guard;
 pub mod http;
 pub mod layout;
+pub mod ledger;
 pub mod leftovers;
+pub mod load;
+pub mod machine;
 pub mod namespace;
 pub mod node;
+pub mod power_loss;
 pub mod process;
 pub mod record;
 pub mod terminal;
 pub mod varlink;
 mod view;
-pub mod wait;
 
+pub use acp_dev_wait::wait_for;
 pub use layout::Layout;
 pub use node::Node;
-pub use wait::wait_for;
+

@@ -66,10 +66,21 @@ impl Terminal {
 
     /// Waits until what was printed since the start contains the text.
     pub fn wait_for_text(&mut self, text: &str, limit: Duration) -> Result<()> {
-        wait_for(&format!("{text:?} on the terminal"), limit, || {
-            self.look().map_err(|error| format!("{error:#}"))?;
-            let screen = self.screen();
+        self.wait_for_screen(&format!("{text:?} on the terminal"), limit, |screen| {
             if screen.contains(text) { Ok(()) } else { Err(format!("{screen:?}")) }
+        })
+    }
+
+    /// Waits until the condition holds for what was printed since the start; see [`wait_for`].
+    pub fn wait_for_screen<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut(&str) -> Result<T, String>,
+    ) -> Result<T> {
+        wait_for(what, limit, || {
+            self.look().map_err(|error| format!("{error:#}"))?;
+            condition(&self.screen())
         })
     }
 

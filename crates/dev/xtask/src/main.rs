@@ -11,9 +11,11 @@ mod deny;
 mod image;
 mod layers;
 mod metadata;
+mod mutants;
 mod new_service;
 mod out;
 mod packages;
+mod soak;
 mod test;
 mod tidy;
 mod up;
@@ -57,6 +59,13 @@ enum Action {
         /// Prints one line of JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Runs a node under load and faults drawn from a seed, and compares everything.
+    Soak(soak::Soak),
+    /// Breaks the product in known ways, in a copy, and demands that tests fail.
+    Mutants {
+        /// Only patches whose names contain one of these
+        words: Vec<String>,
     },
     /// Makes the folder of a new service.
     NewService {
@@ -108,6 +117,8 @@ fn dispatch(action: Action) -> Result<()> {
             Ok(())
         }),
         Action::Bench { name, json } => test::bench(&name, json),
+        Action::Soak(options) => soak::soak(&options),
+        Action::Mutants { words } => mutants::mutants(&words),
         Action::NewService { noun } => new_service::make(&noun),
         Action::Image => out::step("demo image", |note| image::ensure(note).map(drop)),
     }

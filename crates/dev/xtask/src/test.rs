@@ -54,7 +54,7 @@ const QUICK: [Suite; 2] = [
 const END_TO_END: [Suite; 1] = [Suite { name: "end to end", budget: minutes(7), work: end_to_end }];
 
 /// What every cargo call of the gate builds for: the same packages, thus the same features, thus one build (ADR 0009).
-const EVERYTHING: [&str; 2] = ["--workspace", "--locked"];
+pub(crate) const EVERYTHING: [&str; 2] = ["--workspace", "--locked"];
 
 /// Runs every suite and prints the sum; fails if anything did.
 pub(crate) fn test(options: &Test) -> Result<()> {

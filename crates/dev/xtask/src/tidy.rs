@@ -8,7 +8,7 @@ mod services;
 use anyhow::{Result, bail};
 
 pub(crate) use self::files::File;
-use crate::command::workspace;
+use crate::{command::workspace, mutants};
 
 /// How many findings are printed; whoever mends them runs it again.
 const FINDINGS_MAX: usize = 60;
@@ -21,6 +21,7 @@ pub(crate) fn check() -> Result<String> {
     findings.extend(files::check(&files, &workspace()));
     findings.extend(docs::check(&files));
     findings.extend(services::check(&files));
+    findings.extend(mutants::findings()?);
     if !findings.is_empty() {
         findings.sort();
         let more = findings.len().saturating_sub(FINDINGS_MAX);

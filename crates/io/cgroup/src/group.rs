@@ -21,6 +21,10 @@ const KILL_ROUNDS: u32 = 16;
 /// The period of the processor limit, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
 
+/// The weight of a group that was given none: 100 in v2, which v1 counts as 1,024.
+const CPU_WEIGHT_DEFAULT: u32 = 100;
+const CPU_SHARES_DEFAULT: u64 = 1024;
+
 /// One hierarchy's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -42,6 +46,8 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processor time in percent of one processor.
     pub cpu_percent: Option<u32>,
+    /// Share of processors that are wanted by more than one group, beside its siblings: 1 to 10,000; `None`: 100.
+    pub cpu_weight: Option<u32>,
     /// Processes and threads.
     pub tasks: Option<u32>,
 }
@@ -164,10 +170,14 @@ fn settings(place: &Place, limits: &Limits) -> Vec<(&'static str, String)> {
     }
     if place.has("cpu") {
         let quota = limits.cpu_percent.map(|percent| u64::from(percent) * CPU_PERIOD_US / 100);
+        let weight = limits.cpu_weight.unwrap_or(CPU_WEIGHT_DEFAULT);
         if place.unified {
+            settings.push(("cpu.weight", weight.to_string()));
             settings
                 .push(("cpu.max", format!("{} {CPU_PERIOD_US}", quota.map_or("max".to_owned(), |us| us.to_string()))));
         } else {
+            let shares = u64::from(weight) * CPU_SHARES_DEFAULT / u64::from(CPU_WEIGHT_DEFAULT);
+            settings.push(("cpu.shares", shares.to_string()));
             settings.push(("cpu.cfs_quota_us", quota.map_or("-1".to_owned(), |us| us.to_string())));
         }
     }
@@ -206,13 +216,15 @@ mod tests {
 
     #[test]
     fn limits_are_written_as_each_version_wants_them() {
-        let limits = Limits { memory_bytes: Some(1 << 20), cpu_percent: Some(150), tasks: Some(10) };
+        let limits =
+            Limits { memory_bytes: Some(1 << 20), cpu_percent: Some(150), cpu_weight: Some(50), tasks: Some(10) };
         let all = ["memory", "cpu", "cpuacct", "pids"];
         let v1 = settings(&place(false, &all), &limits);
         assert_eq!(
             v1,
             [
                 ("memory.limit_in_bytes", "1048576".into()),
+                ("cpu.shares", "512".into()),
                 ("cpu.cfs_quota_us", "150000".into()),
                 ("pids.max", "10".into())
             ]
@@ -220,12 +232,22 @@ mod tests {
         let v2 = settings(&place(true, &all), &limits);
         assert_eq!(
             v2,
-            [("memory.max", "1048576".into()), ("cpu.max", "150000 100000".into()), ("pids.max", "10".into())]
+            [
+                ("memory.max", "1048576".into()),
+                ("cpu.weight", "50".into()),
+                ("cpu.max", "150000 100000".into()),
+                ("pids.max", "10".into())
+            ]
         );
         let unlimited = settings(&place(true, &all), &Limits::default());
         assert_eq!(
             unlimited,
-            [("memory.max", "max".into()), ("cpu.max", "max 100000".into()), ("pids.max", "max".into())]
+            [
+                ("memory.max", "max".into()),
+                ("cpu.weight", "100".into()),
+                ("cpu.max", "max 100000".into()),
+                ("pids.max", "max".into())
+            ]
         );
         assert_eq!(settings(&place(true, &[]), &limits), [], "a hierarchy for tracking alone has no limits");
     }

@@ -2,9 +2,10 @@
 
 use std::{
     process::{Child, Command},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use acp_dev_wait::{seen, wait_for};
 use acp_io_cgroup::{Cgroups, Group, Limits, Version};
 
 /// How long the kernel may take for what these tests wait for.
@@ -34,18 +35,15 @@ impl Drop for Folder {
         for name in self.cgroups.names() {
             let group = self.cgroups.group(&name);
             group.kill();
-            wait_for("the group to be removed", || group.remove().is_ok());
+            remove(&group);
         }
         self.cgroups.remove().expect("the folder is empty");
     }
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+/// Removes a group as soon as the kernel lets go of its last member.
+fn remove(group: &Group) {
+    wait_for("the removal of the group", LIMIT, || group.remove()).expect("it has no members");
 }
 
 /// A shell that enters the group and then becomes the command.
@@ -63,16 +61,17 @@ fn members_are_counted_measured_and_killed_with_their_children() {
     group.create().expect("making again is harmless");
     assert_eq!(folder.cgroups.names(), ["unit@1"]);
     let mut child = run_in(&group, "setsid sleep 1000 & setsid sleep 1000 & wait");
-    wait_for("three members", || group.processes().len() == 3);
-    wait_for("processor time", || group.usage().cpu > Duration::ZERO);
+    wait_for("three members", LIMIT, || seen(group.processes(), |members| members.len() == 3)).expect("they run");
+    wait_for("processor time", LIMIT, || seen(group.usage().cpu, |cpu| *cpu > Duration::ZERO)).expect("it is counted");
     assert!(group.remove().is_err(), "a group with members is not removed");
     group.kill();
     child.wait().expect("a child");
-    wait_for("the members to be gone", || {
+    wait_for("the end of the members", LIMIT, || {
         group.kill();
-        group.processes().is_empty()
-    });
-    wait_for("the group to be removed", || group.remove().is_ok());
+        seen(group.processes(), Vec::is_empty)
+    })
+    .expect("they were killed");
+    remove(&group);
     group.remove().expect("removing again is harmless");
 }
 
@@ -85,10 +84,12 @@ fn the_memory_limit_holds_and_its_kills_are_counted() {
     }
     let group = folder.cgroups.group("hungry");
     group.create().expect("made");
-    group.limit(&Limits { memory_bytes: Some(16 << 20), cpu_percent: Some(100), tasks: Some(20) }).expect("set");
+    group
+        .limit(&Limits { memory_bytes: Some(16 << 20), cpu_percent: Some(100), cpu_weight: Some(50), tasks: Some(20) })
+        .expect("set");
     assert_eq!(group.oom_kills(), 0);
     let mut child = run_in(&group, "exec tail /dev/zero");
-    wait_for("the kernel's kill", || group.oom_kills() > 0);
+    wait_for("the kernel's kill", LIMIT, || seen(group.oom_kills(), |kills| *kills > 0)).expect("it is counted");
     let status = child.wait().expect("a child");
     assert!(!status.success(), "it was killed: {status}");
 }
@@ -111,5 +112,5 @@ fn the_caller_has_a_group_too() {
         }
     }
     assert!(is_member);
-    wait_for("the group to be removed", || own.remove().is_ok());
+    remove(&own);
 }

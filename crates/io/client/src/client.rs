@@ -190,9 +190,7 @@ impl ServiceClient {
             let mut conversation = Conversation::connect(&self.path, &self.peer, deadline).await?;
             let answer = conversation.exchange::<M>(&request, &[], self.context(deadline)).await;
             let (reply, _fds) = answer.map_err(CallError::into_failure)?;
-            let upgraded = conversation.into_upgraded().await;
-            let upgraded = upgraded.map_err(|error| Failure::unavailable(format!("{}: {error}", self.peer)))?;
-            Ok((reply, upgraded))
+            Ok((reply, conversation.into_upgraded()))
         };
         match timeout_at(deadline, attempt).await {
             Ok(result) => result,

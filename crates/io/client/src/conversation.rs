@@ -56,7 +56,7 @@ impl Conversation {
         loop {
             let error = match UnixStream::connect(path).await {
                 Ok(stream) => {
-                    let (reader, writer) = acp_io_varlink::split(stream, REPLY_BYTES_MAX);
+                    let (reader, writer) = acp_io_varlink::split(stream, REPLY_BYTES_MAX, None);
                     return Ok(Self { reader, writer, peer: peer.to_owned() });
                 }
                 Err(error) => error,
@@ -107,8 +107,8 @@ impl Conversation {
     pub(crate) async fn receive(&mut self) -> Result<(IncomingReply, Vec<OwnedFd>), CallError> {
         self.reader.reply().await.map_err(|error| {
             let code = match error {
-                ReadError::Closed | ReadError::Io(_) => Code::Unavailable,
-                ReadError::TooLarge(_) | ReadError::Malformed(_) => Code::Internal,
+                ReadError::Closed | ReadError::TooSlow | ReadError::Io(_) => Code::Unavailable,
+                ReadError::TooLarge(_) | ReadError::TooManyDescriptors | ReadError::Malformed(_) => Code::Internal,
             };
             CallError::Lost(Failure::new(code, format!("{} did not answer: {error}", self.peer)))
         })
@@ -123,8 +123,8 @@ impl Conversation {
         }
     }
 
-    pub(crate) async fn into_upgraded(self) -> io::Result<Upgraded> {
-        self.reader.into_upgraded(self.writer).await
+    pub(crate) fn into_upgraded(self) -> Upgraded {
+        self.reader.into_upgraded(self.writer)
     }
 }
 

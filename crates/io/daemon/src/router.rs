@@ -239,7 +239,8 @@ fn decode<M: Method>(raw: RawRequest) -> Result<Call<M>, Failure> {
         let path = error.path().to_string();
         let reason = error.into_inner();
         let place = if path == "." { String::new() } else { format!("{path}: ") };
-        Failure::invalid(format!("{}: {place}{}", M::NAME, without_position(&reason.to_string())))
+        let text = format!("{}: {place}{}", M::NAME, without_position(&reason.to_string()));
+        Failure::invalid(acp_io_varlink::shorten(text))
     })?;
     Ok(Call { request, fds: raw.fds, caller: raw.caller, context: raw.context })
 }

@@ -1,14 +1,13 @@
 //! The accept loop: a task per connection, all of them bounded.
 
 use std::{
-    collections::BTreeMap,
     os::unix::net::UnixListener as StdListener,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use acp_base::{Code, Failure};
-use acp_io_varlink::{Peer, Reader, Writer};
+use acp_io_varlink::{Budget, HeldMax, Peer};
 use tokio::{
     net::{UnixListener, UnixStream},
     time::Instant,
@@ -18,14 +17,18 @@ use crate::{Context, Fatal, Router};
 
 mod common;
 mod connection;
+mod places;
+mod refusals;
 mod varlink_service;
+
+use places::{Place, Places};
+use refusals::Refusals;
 
 /// The largest call taken, in bytes: a publication of 1,000 slots fits, a flood does not.
 pub(crate) const CALL_BYTES_MAX: usize = 1024 * 1024;
-/// Open connections, all callers together: what a node of a thousand systems needs, several times over.
-const CONNECTIONS_MAX: usize = 4096;
-/// Open connections of one user, so that no user locks the others out.
-const CONNECTIONS_PER_UID_MAX: usize = 2048;
+/// What unfinished messages, calls being answered and unread replies may take together: sixteen whole messages of one user
+/// at the same moment, four such users. One call at a time is all that most users ever have on the way.
+const HELD_MAX: HeldMax = HeldMax { uid_bytes: 16 * CALL_BYTES_MAX, total_bytes: 64 * CALL_BYTES_MAX };
 /// The pause after a failed accept, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,7 +44,9 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) started: Instant,
     pub(crate) calls: AtomicU64,
-    connections: Mutex<BTreeMap<u32, usize>>,
+    places: Arc<Places>,
+    budget: Arc<Budget>,
+    refusals: Refusals,
 }
 
 impl Server {
@@ -58,7 +63,9 @@ impl Server {
             router,
             started: Instant::now(),
             calls: AtomicU64::new(0),
-            connections: Mutex::default(),
+            places: Arc::default(),
+            budget: Budget::new(HELD_MAX),
+            refusals: Refusals::default(),
         });
         common::attach(&shared);
         context.tasks.spawn("accept", accept(listener, Arc::clone(&shared)));
@@ -73,37 +80,16 @@ impl Server {
 
 impl Shared {
     pub(crate) fn connection_count(&self) -> usize {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.places.taken()
     }
 
-    fn admit(&self, uid: u32) -> Result<(), Failure> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = connections.values().sum();
-        let own = connections.entry(uid).or_default();
-        let full = |max: usize, whose: &str| {
-            Failure::new(
-                Code::ResourceExhausted,
-                format!("{} has {max} open connections{whose}, the most it takes: close some", self.context.noun),
-            )
-        };
-        if *own >= CONNECTIONS_PER_UID_MAX {
-            return Err(full(CONNECTIONS_PER_UID_MAX, &format!(" of uid {uid}")));
-        }
-        if total >= CONNECTIONS_MAX {
-            return Err(full(CONNECTIONS_MAX, ""));
-        }
-        *own += 1;
-        Ok(())
-    }
-
-    fn release(&self, uid: u32) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = connections.get_mut(&uid) {
-            *own -= 1;
-            if *own == 0 {
-                connections.remove(&uid);
-            }
-        }
+    /// A place for a connection of this user.
+    fn admit(&self, uid: u32) -> Result<Place, Failure> {
+        let is_ours = uid == 0 || self.context.identities.daemon(uid).is_some();
+        self.places.take(uid, is_ours).map_err(|full| {
+            let text = format!("{} has {full}, the most it takes: close some", self.context.noun);
+            Failure::new(Code::ResourceExhausted, text).blame(acp_base::Blame::Caller)
+        })
     }
 }
 
@@ -124,40 +110,27 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 fn welcome(stream: UnixStream, shared: &Arc<Shared>) {
-    let (reader, writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX);
-    let peer = match reader.peer() {
+    let peer = match Peer::of(&stream) {
         Ok(peer) => peer,
         Err(error) => {
             tracing::warn!(%error, "a caller without credentials was turned away");
             return;
         }
     };
+    if let Err(error) = acp_io_varlink::limit_send_buffer(&stream) {
+        tracing::debug!(%error, "the kernel's buffer for replies stays as it is");
+    }
     match shared.admit(peer.uid) {
-        Ok(()) => {
-            let shared = Arc::clone(shared);
-            shared.context.tasks.clone().spawn("connection", converse(reader, writer, peer, shared));
+        Ok(place) => {
+            let connection = connection::Connection::new(stream, peer, Arc::clone(shared));
+            shared.context.tasks.spawn("connection", async move {
+                let _place = place;
+                connection::converse(connection).await;
+            });
         }
         Err(failure) => {
             metrics::counter!("acp_connections_refused_total").increment(1);
-            shared.context.tasks.spawn("refuse connection", connection::refuse(writer, failure));
+            shared.context.tasks.spawn("refuse connection", connection::refuse(stream, failure));
         }
-    }
-}
-
-async fn converse(reader: Reader, writer: Writer, peer: Peer, shared: Arc<Shared>) {
-    let _admitted = Admitted { shared: Arc::clone(&shared), uid: peer.uid };
-    connection::Connection::new(reader, writer, peer, shared).run().await;
-}
-
-/// Gives a connection's place back, however its task ends.
-#[derive(Debug)]
-struct Admitted {
-    shared: Arc<Shared>,
-    uid: u32,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.shared.release(self.uid);
     }
 }

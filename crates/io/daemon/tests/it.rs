@@ -12,6 +12,7 @@ use std::{
 };
 
 use acp_base::{Code, Failure};
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Empty,
@@ -122,21 +123,18 @@ impl Daemon {
         let health = self.context.client.service("sample").call::<GetHealth>(Empty {}).await.expect("still answers");
         assert_eq!(health.service, "sample");
     }
+
+    /// Waits until this many watches are live.
+    async fn wait_watches(&self, count: usize) {
+        let look = async || seen(self.live_watches.load(Ordering::SeqCst), |live| *live == count);
+        wait_for_async("the number of live watches", LIMIT, look).await.expect("watches begin and end at once");
+    }
 }
 
 fn message(value: &Value) -> Vec<u8> {
     let mut bytes = value.to_string().into_bytes();
     bytes.push(0);
     bytes
-}
-
-async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(LIMIT, async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    });
-    waited.await.unwrap_or_else(|_elapsed| panic!("{what} did not come true within {LIMIT:?}"));
 }
 
 #[tokio::test]
@@ -228,7 +226,7 @@ async fn a_stream_ends_with_its_last_reply_and_its_handler_with_its_caller() {
     }
     assert_eq!(daemon.live_watches.load(Ordering::SeqCst), 50);
     drop(idle);
-    wait_for("no watch is left", || daemon.live_watches.load(Ordering::SeqCst) == 0).await;
+    daemon.wait_watches(0).await;
 }
 
 #[tokio::test]
@@ -292,7 +290,7 @@ async fn idle_and_deaf_callers_hurt_nobody() {
     }
     assert_eq!(daemon.live_watches.load(Ordering::SeqCst), 1);
     drop((idle, deaf));
-    wait_for("the flood has ended", || daemon.live_watches.load(Ordering::SeqCst) == 0).await;
+    daemon.wait_watches(0).await;
 }
 
 #[tokio::test]
@@ -300,7 +298,7 @@ async fn a_drain_ends_everything() {
     let daemon = start();
     let request = WatchRequest { kinds: vec![], cursor: None, without_stats: true };
     let mut replies = daemon.context.client.service("sample").stream::<Watch>(request).await.expect("a stream");
-    wait_for("the watch is live", || daemon.live_watches.load(Ordering::SeqCst) == 1).await;
+    daemon.wait_watches(1).await;
     daemon.context.drain.cancel();
     let failure = replies.next().await.expect("a last word").expect_err("an error");
     assert_eq!(failure.code, Code::Unavailable);

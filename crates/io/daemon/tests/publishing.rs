@@ -7,6 +7,7 @@ use std::{
 };
 
 use acp_base::Uid;
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_client::{Client, ObjectEvent, ObjectWatch, Reporter};
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::cluster::{self, Publish, PublishReply, PublishRequest, Watch, WatchChange, WatchEvent, WatchReply};
@@ -54,18 +55,6 @@ async fn stop(context: Context) {
     assert!(context.tasks.join(LIMIT).await, "tasks are left");
 }
 
-async fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let waited = tokio::time::timeout(LIMIT, async {
-        loop {
-            if let Some(value) = condition() {
-                return value;
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    waited.await.unwrap_or_else(|_elapsed| panic!("{what} did not come true within {LIMIT:?}"))
-}
-
 /// What the cluster service would hold now: every slot by identity and facet.
 fn slots(published: &Published) -> Vec<(u128, serde_json::Value)> {
     let mut slots = std::collections::BTreeMap::new();
@@ -84,6 +73,13 @@ fn slots(published: &Published) -> Vec<(u128, serde_json::Value)> {
     slots.into_iter().map(|((uid, _), data)| (uid, data)).collect()
 }
 
+/// Waits until these are the slots.
+async fn wait_slots(published: &Published, wanted: &[(u128, u64)]) {
+    let wanted: Vec<_> = wanted.iter().map(|(uid, value)| (*uid, json!(value))).collect();
+    let look = async || seen(slots(published), |slots| *slots == wanted);
+    wait_for_async("the slots", LIMIT, look).await.expect("they are published");
+}
+
 #[tokio::test]
 async fn everything_is_said_again_after_the_cluster_service_restarts() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -97,17 +93,16 @@ async fn everything_is_said_again_after_the_cluster_service_restarts() {
     };
     put(1, 10);
     put(2, 20);
-    wait_for("both slots are published", || (slots(&published) == [(1, json!(10)), (2, json!(20))]).then_some(()))
-        .await;
+    wait_slots(&published, &[(1, 10), (2, 20)]).await;
     put(1, 11);
     reporter.remove(Kind::Volume, Uid::from_u128(2));
-    wait_for("the change is published", || (slots(&published) == [(1, json!(11))]).then_some(())).await;
+    wait_slots(&published, &[(1, 11)]).await;
     let said = published.lock().expect("no panic").len();
     assert!(said <= 5, "one conversation, a call per change: {said} calls");
     stop(cluster).await;
     put(3, 30);
     let (cluster, published) = start_cluster(directory.path());
-    wait_for("all is said again", || (slots(&published) == [(1, json!(11)), (3, json!(30))]).then_some(())).await;
+    wait_slots(&published, &[(1, 11), (3, 30)]).await;
     let first = published.lock().expect("no panic")[0].clone();
     assert!(first.replace && first.incarnation == 5, "{first:?}");
     drain.cancel();

@@ -33,7 +33,16 @@ fn look(dir: &Path, name: &'static str) -> Result<(), Injected> {
     if fs::rename(dir.join(name), &fired).is_err() {
         return Ok(());
     }
-    match fs::read_to_string(&fired).unwrap_or_default().trim() {
+    let order = fs::read_to_string(&fired).unwrap_or_default();
+    let (action, passes) = order.trim().split_once(' ').unwrap_or((order.trim(), "1"));
+    if let Some(left) = passes.parse::<u32>().ok().filter(|passes| *passes > 1) {
+        let next = dir.join(format!("{name}.next"));
+        // An order that cannot be put back is one that does not fire, which the test sees.
+        drop(fs::write(&next, format!("{action} {}", left - 1)).and_then(|()| fs::rename(&next, dir.join(name))));
+        drop(fs::remove_file(&fired));
+        return Ok(());
+    }
+    match action {
         "kill" => {
             let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             unreachable!("a process cannot fail to kill itself: {killed:?}")
@@ -45,6 +54,18 @@ fn look(dir: &Path, name: &'static str) -> Result<(), Injected> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_point_fires_when_it_was_passed_as_often_as_asked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("a.b.c"), "error 3").expect("written");
+        look(dir.path(), "a.b.c").expect("the first time");
+        look(dir.path(), "a.b.c").expect("the second time");
+        assert!(!dir.path().join("a.b.c.fired").exists());
+        look(dir.path(), "a.b.c").expect_err("the third time");
+        look(dir.path(), "a.b.c").expect("only once");
+        assert!(dir.path().join("a.b.c.fired").exists());
+    }
 
     #[test]
     fn a_point_fires_once_and_leaves_a_trace() {

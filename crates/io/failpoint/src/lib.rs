@@ -5,6 +5,7 @@
 //!
 //! - a file of the point's name holding `error` makes the point answer [`Injected`], `kill` ends the process as `kill -9`
 //!   would. The file is renamed to `<name>.fired` first, so it acts once, in one process, and the test sees that it did.
+//!   `error 3` and `kill 3` act the third time that the point is passed.
 //! - as long as a file `trace` is there, every point passed adds its name to it as a line. A test that ran an operation
 //!   once with a trace knows every step of it and needs no list of its own.
 //!
@@ -27,9 +28,10 @@ impl From<Injected> for std::io::Error {
     }
 }
 
+/// As what stands there in its place: a peer or a disk that fails just now.
 impl From<Injected> for acp_base::Failure {
     fn from(injected: Injected) -> Self {
-        Self::internal(injected.to_string())
+        Self::unavailable(injected.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use acp_base::{Code, Failure, Uid};
 use acp_io_client::Reporter;
 use acp_io_daemon::{new_uid, wall_now};
+use acp_io_failpoint::point;
 use acp_wire_model::{
     Kind,
     job::{Job, JobError, JobState},
@@ -97,7 +98,11 @@ impl Jobs {
             error: None,
         };
         let record = Record { job, detail };
-        self.store(&record)?;
+        if let Err(failure) = self.store(&record) {
+            // The record may stand all the same; a successor would take up what was refused here.
+            self.discard(record.job.id);
+            return Err(failure);
+        }
         tracing::info!(job = %record.job.id, verb, object = name, "job begun");
         Ok(self.insert(record))
     }
@@ -154,6 +159,7 @@ impl Jobs {
         let entry = live.get_mut(&id).ok_or_else(|| no_job(id))?;
         let record = Record { job: entry.record.job.clone(), detail: detail.clone() };
         self.store(&record)?;
+        point("jobs.detail.recorded")?;
         entry.record = record;
         Ok(())
     }
@@ -175,9 +181,13 @@ impl Jobs {
                 job.error = Some(JobError::from(failure));
             }
         }
-        // An end that cannot be stored is still an end: the successor would find the job interrupted and check again.
-        if let Err(failure) = self.store(&entry.record) {
+        // What it needed to go on is needed no more, and may be a secret.
+        entry.record.detail = Value::Null;
+        // An end that cannot be stored is still an end. The record goes instead: a successor that found the job interrupted
+        // would do again what was done, and perhaps undone, long ago.
+        if let Err(failure) = self.store_end(&entry.record) {
             tracing::error!(job = %id, reason = %failure, "a job's end cannot be stored");
+            self.discard(id);
         }
         let job = entry.record.job.clone();
         entry.changed.send_replace(job.clone());
@@ -216,6 +226,18 @@ impl Jobs {
 
     fn store(&self, record: &Record) -> Result<(), Failure> {
         file::write(&self.shared.directory, record).map_err(|error| broken(&self.shared.directory, &error))
+    }
+
+    fn store_end(&self, record: &Record) -> Result<(), Failure> {
+        point("jobs.end.due")?;
+        self.store(record)?;
+        Ok(point("jobs.end.recorded")?)
+    }
+
+    fn discard(&self, id: Uid) {
+        if let Err(error) = file::remove(&self.shared.directory, id) {
+            tracing::error!(job = %id, %error, "a job's file cannot be removed; the next start takes it up");
+        }
     }
 
     fn publish(&self, job: &Job) {
@@ -290,8 +312,13 @@ mod tests {
         let refused = jobs.begin("system-stop", Kind::System, "a", Value::Null, true).expect_err("one runs");
         assert_eq!(refused.code, Code::Conflict);
         jobs.begin("system-start", Kind::System, "b", Value::Null, true).expect("another object");
+        job.detail(&serde_json::json!({"url": "http://me:secret@host/"})).expect("stored");
         job.finish(Err(Failure::precondition("no")));
         job.finish(Ok(()));
+        let path = directory.path().join(format!("jobs/{}.json", job.id()));
+        assert!(!std::fs::read_to_string(&path).expect("kept").contains("secret"), "an ended job keeps its detail");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("kept").permissions());
+        assert_eq!(mode & 0o777, 0o600);
         let (jobs, interrupted) = open(directory.path());
         let ended = jobs.get(job.id()).expect("remembered");
         assert_eq!((ended.state, ended.error.map(|error| error.message)), (JobState::Failed, Some("no".into())));

@@ -2,26 +2,30 @@
 
 use std::{
     io::{Seek, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_process::{Command, ProcessError};
 
 fn shell(script: &str) -> Command {
     Command::new("sh").args(["-c", script])
 }
 
-async fn wait_for(what: &str, limit: Duration, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < limit, "{what} did not come true within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// The kernel's line about a process; empty if there is none.
+fn stat(pid: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
 }
 
-fn runs(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+/// Whether a process runs by its line: an orphan stays a zombie where nobody reaps.
+fn runs(stat: &str) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
+}
+
+async fn wait_gone(pid: &str) {
+    let end =
+        wait_for_async("the end of the process", Duration::from_secs(5), async || seen(stat(pid), |stat| !runs(stat)));
+    end.await.expect("it is killed");
 }
 
 #[tokio::test]
@@ -74,10 +78,10 @@ async fn a_tool_that_hangs_is_killed_with_its_children() {
     let mut buffer = [0; 64];
     let count = process.read(&mut buffer).await.expect("the child's pid");
     let pid = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
-    assert!(runs(&pid));
+    assert!(runs(&stat(&pid)));
     let error = process.read(&mut buffer).await.expect_err("its time ends");
     assert!(matches!(error, ProcessError::TimedOut { .. }), "{error:?}");
-    wait_for("the end of the grandchild", Duration::from_secs(5), || !runs(&pid)).await;
+    wait_gone(&pid).await;
 }
 
 #[tokio::test]
@@ -87,7 +91,7 @@ async fn a_dropped_run_is_killed_with_its_children() {
     let count = process.read(&mut buffer).await.expect("the child's pid");
     let pid = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
     drop(process);
-    wait_for("the end of the grandchild", Duration::from_secs(5), || !runs(&pid)).await;
+    wait_gone(&pid).await;
 }
 
 #[tokio::test]
@@ -142,8 +146,8 @@ async fn a_tool_dies_with_a_caller_that_is_killed() {
     let pid = std::io::BufRead::lines(lines)
         .find_map(|line| line.expect("text").split_once("pid=").map(|(_, pid)| pid.to_owned()))
         .expect("the tool's pid");
-    assert!(runs(&pid));
+    assert!(runs(&stat(&pid)));
     caller.kill().expect("its own child");
     caller.wait().expect("its own child");
-    wait_for("the end of the tool", Duration::from_secs(5), || !runs(&pid)).await;
+    wait_gone(&pid).await;
 }

@@ -1,37 +1,27 @@
 //! The client against a real QEMU without a machine.
 
-use std::{
-    io::Write,
-    os::fd::OwnedFd,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{io::Write, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
+use acp_dev_wait::wait_for_async;
 use acp_io_qmp::{CloseReason, ErrorClass, ExecuteError, Occurrence, Session, connect};
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PROGRAM: &str = "qemu-system-x86_64";
 
-struct Qemu(Child);
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn start(socket: &Path) -> Option<Qemu> {
+fn start(socket: &Path) -> Option<Child> {
     let monitor = format!("unix:{},server=on,wait=off", socket.display());
     let child = Command::new(PROGRAM)
         .args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-qmp", &monitor])
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .spawn();
     match child {
-        Ok(child) => Some(Qemu(child)),
+        Ok(child) => Some(child),
         Err(error) => {
             writeln!(std::io::stderr(), "skipped: {PROGRAM} cannot be run: {error}").expect("stderr is open");
             None
@@ -40,15 +30,8 @@ fn start(socket: &Path) -> Option<Qemu> {
 }
 
 async fn open(socket: &Path) -> Session {
-    let deadline = Instant::now() + LIMIT;
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => return connect(stream, LIMIT).await.expect("QEMU greets"),
-            Err(error) => assert!(Instant::now() < deadline, "QEMU does not listen: {error}"),
-        }
-        looks.tick().await;
-    }
+    let stream = wait_for_async("QEMU's socket", LIMIT, async || UnixStream::connect(socket).await);
+    connect(stream.await.expect("QEMU listens"), LIMIT).await.expect("QEMU greets")
 }
 
 #[tokio::test]
@@ -77,5 +60,5 @@ async fn a_session_with_everything() {
     let Some(Occurrence::Event(event)) = events.next().await else { panic!("QEMU says so") };
     assert_eq!((event.name.as_str(), &event.data["reason"]), ("SHUTDOWN", &json!("host-qmp-quit")));
     assert!(matches!(driver.await.expect("the driver ends"), CloseReason::ByPeer));
-    assert!(qemu.0.wait().expect("it ends").success());
+    assert!(qemu.wait().await.expect("it ends").success());
 }

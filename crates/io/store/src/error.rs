@@ -1,5 +1,7 @@
 //! Why the store cannot do what was asked.
 
+use std::path::PathBuf;
+
 /// Why an operation of the store failed. Nothing was changed unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -8,17 +10,23 @@ pub enum StoreError {
     Full,
     /// The operator's: a newer version of ACP has been here.
     #[error(
-        "the database has layout {found}, this version of ACP knows up to {known}: install the newer version again, or move the database away to start an empty one"
+        "{} has layout {found}, this version of ACP knows up to {known}: install the newer version again, or move the database's directory away to start an empty one",
+        path.display()
     )]
     Newer {
+        /// The file.
+        path: PathBuf,
         /// The layout found.
         found: i64,
         /// The newest layout known here.
         known: i64,
     },
     /// The operator's: the file is some other program's.
-    #[error("the file is an SQLite database, but not one of ACP's: move it away")]
-    Foreign,
+    #[error("{} is an SQLite database, but not one of ACP's: move it away", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operator's: stored bytes are not what was written.
     #[error(
         "the log does not verify at entry {index}: what is stored there is not what was written; restore the database from a backup or move it away"
@@ -36,6 +44,30 @@ pub enum StoreError {
     /// The operator's: SQLite finds the file damaged.
     #[error("the database file is damaged: restore it from a backup or move it away")]
     Corrupt(#[source] rusqlite::Error),
+    /// The operator's: what was synchronised to the write-ahead log is not what is there.
+    #[error(
+        "the write-ahead log {} is damaged at frame {frame}, and acknowledged entries are behind it: restore the database's directory from a backup or move it away",
+        path.display()
+    )]
+    LogDamaged {
+        /// The write-ahead log.
+        path: PathBuf,
+        /// The first damaged frame, from 1; 0 is the file's header.
+        frame: u64,
+    },
+    /// The operator's: the log does not reach, or does not hold, an entry that was on stable storage.
+    #[error(
+        "the database ends at entry {last} and does not hold entry {index}, which was stored here: restore a newer backup, or, if an older database was put here on purpose, remove {}",
+        witness.display()
+    )]
+    Shorter {
+        /// The last entry.
+        last: u64,
+        /// The entry that was stored.
+        index: u64,
+        /// The file that says so.
+        witness: PathBuf,
+    },
     /// The caller's: entries that far back have been removed by retention.
     #[error("entries before {first} are no longer kept")]
     Compacted {
@@ -50,7 +82,8 @@ pub enum StoreError {
         /// The index given.
         found: u64,
     },
-    /// The disk or the file system failed. After a failed append it is not known whether the batch is stored.
+    /// The disk or the file system failed. A failed append counts for nothing as long as the store is open; whether it is
+    /// stored, the next open tells. A retry helps once the disk works.
     #[error("cannot {doing}")]
     Sqlite {
         /// What was being done.
@@ -89,6 +122,13 @@ impl StoreError {
 
     /// Whether stored data is lost, so that a restart cannot help.
     pub const fn is_data_loss(&self) -> bool {
-        matches!(self, Self::Broken { .. } | Self::SnapshotBroken { .. } | Self::Corrupt(_))
+        matches!(
+            self,
+            Self::Broken { .. }
+                | Self::SnapshotBroken { .. }
+                | Self::Corrupt(_)
+                | Self::LogDamaged { .. }
+                | Self::Shorter { .. }
+        )
     }
 }

@@ -5,10 +5,12 @@
 //!
 //! **Invariants**: [`Store::append`] returns only after the batch is on stable storage (`synchronous=FULL`, one transaction
 //! and one synchronisation of the write-ahead log a batch), all of it or nothing. Indices have no gaps. What
-//! [`Store::open`] hands out has been verified: every entry since the newest snapshot chains to it.
+//! [`Store::open`] hands out is on stable storage and has been verified: every entry since the newest snapshot chains to it,
+//! and nothing that was synchronised is missing at its end. A failed write ends nothing: the store goes on as if it had not
+//! been tried, and takes the next one as soon as the disk does.
 //!
 //! One thread writes and one reads, each with its own connection, so that neither a slow disk nor a long read stops a
-//! caller's runtime. The service `cluster` drives it.
+//! caller's runtime; a third writes the witness. The service `cluster` drives it.
 
 mod compact;
 mod error;
@@ -17,6 +19,8 @@ mod recover;
 mod rows;
 mod schema;
 mod store;
+mod wal;
+mod witness;
 mod writer;
 
 pub use error::StoreError;

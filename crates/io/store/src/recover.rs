@@ -55,15 +55,24 @@ fn newest_snapshot(connection: &Connection, chain: Chain) -> Result<Option<Snaps
 
 /// The entry at the snapshot's index, which the log still keeps, must have the snapshot's hash.
 fn agrees(connection: &Connection, start: &Anchor) -> Result<(), StoreError> {
-    let query = "SELECT hash FROM log WHERE idx = ?1";
-    let stored: Option<[u8; 32]> = connection
-        .query_row(query, [to_sql(start.index)], |row| row.get(0))
-        .optional()
-        .map_err(StoreError::sqlite("read the log"))?;
-    if stored != Some(start.hash) {
+    if stored_hash(connection, start.index)? != Some(start.hash) {
         return Err(StoreError::Broken { index: start.index });
     }
     Ok(())
+}
+
+/// Whether the entry has this hash, or has been removed by retention.
+pub(crate) fn agrees_if_kept(connection: &Connection, index: u64, hash: [u8; 32]) -> Result<bool, StoreError> {
+    if index <= base(connection)?.index {
+        return Ok(true);
+    }
+    Ok(stored_hash(connection, index)? == Some(hash))
+}
+
+fn stored_hash(connection: &Connection, index: u64) -> Result<Option<[u8; 32]>, StoreError> {
+    let query = "SELECT hash FROM log WHERE idx = ?1";
+    let stored = connection.query_row(query, [to_sql(index)], |row| row.get(0)).optional();
+    stored.map_err(StoreError::sqlite("read the log"))
 }
 
 fn verify_after(connection: &Connection, chain: Chain, start: Anchor) -> Result<Anchor, StoreError> {

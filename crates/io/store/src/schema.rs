@@ -1,13 +1,19 @@
 //! The layout of the database and its migrations.
 
-use std::{path::Path, time::Duration};
+use std::{ffi::CStr, path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::error::StoreError;
 
 /// The database file in the store's directory.
 pub(crate) const FILE: &str = "cdb.sqlite";
+
+/// Its write-ahead log.
+pub(crate) const LOG_FILE: &str = "cdb.sqlite-wal";
+
+/// SQLite's own way to the files of this system.
+pub(crate) const SYSTEM_VFS: &CStr = c"unix";
 
 /// Marks the file as ours: "ACP1".
 const APPLICATION_ID: i64 = 0x4143_5031;
@@ -41,22 +47,46 @@ const MIGRATIONS: [&str; 1] = ["
 /// is recovery after a crash and checkpoints.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the database for writing, creating or migrating it.
-pub(crate) fn open_writer(directory: &Path) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(directory.join(FILE)).map_err(StoreError::sqlite("open the database"))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::sqlite("open the database"))?;
-    check_owner(&connection)?;
+/// Opens the database for writing, creating or migrating it. Until [`trust`] is called, closing the connection leaves the
+/// write-ahead log as it is: a database that turns out to be damaged is not to be tidied.
+pub(crate) fn open_writer(vfs: &CStr, directory: &Path) -> Result<Connection, StoreError> {
+    let opening = || StoreError::sqlite("open the database");
+    let path = directory.join(FILE);
+    let opened = Connection::open_with_flags_and_vfs(&path, OpenFlags::default(), vfs);
+    let mut connection = opened.map_err(opening())?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(opening())?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(opening())?;
+    check_owner(&connection, &path)?;
     let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 16777216; \
                  PRAGMA cache_size = -2000; PRAGMA foreign_keys = ON;";
     connection.execute_batch(setup).map_err(StoreError::sqlite("set up the database"))?;
-    migrate(&mut connection)?;
+    migrate(&mut connection, &path)?;
     Ok(connection)
 }
 
+/// What was found is believed: from now on closing the database empties its write-ahead log.
+pub(crate) fn trust(connection: &Connection) -> Result<(), StoreError> {
+    let trusted = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    trusted.map(drop).map_err(StoreError::sqlite("set up the database"))
+}
+
+/// Moves all of the write-ahead log into the database file, synchronises that, and empties the log: a new generation begins,
+/// and whatever was read from the log is on stable storage even if it never was synchronised there.
+pub(crate) fn begin_generation(connection: &Connection) -> Result<(), StoreError> {
+    let moving = || StoreError::sqlite("move the write-ahead log into the database");
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(moving())?;
+    if busy != 0 {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(moving()(rusqlite::Error::SqliteFailure(busy, None)));
+    }
+    Ok(())
+}
+
 /// Opens the database, which the writer has opened before, for reading.
-pub(crate) fn open_reader(directory: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn open_reader(vfs: &CStr, directory: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(directory.join(FILE), flags);
+    let connection = Connection::open_with_flags_and_vfs(directory.join(FILE), flags, vfs);
     let connection = connection.map_err(StoreError::sqlite("open the database for reading"))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::sqlite("open the database for reading"))?;
     connection.execute_batch("PRAGMA cache_size = -1000;").map_err(StoreError::sqlite("set up the database"))?;
@@ -68,20 +98,20 @@ fn pragma(connection: &Connection, name: &'static str) -> Result<i64, StoreError
     value.map_err(StoreError::sqlite("read the database's layout"))
 }
 
-fn check_owner(connection: &Connection) -> Result<(), StoreError> {
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     let tables = tables.map_err(StoreError::sqlite("read the database"))?;
     if tables > 0 && pragma(connection, "application_id")? != APPLICATION_ID {
-        return Err(StoreError::Foreign);
+        return Err(StoreError::Foreign { path: path.to_owned() });
     }
     Ok(())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let found = pragma(connection, "user_version")?;
     if found > known {
-        return Err(StoreError::Newer { found, known });
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
     let done = usize::try_from(found).unwrap_or(0);
     for (migration, layout) in MIGRATIONS.iter().zip(1_i64..).skip(done) {

@@ -1,18 +1,24 @@
-//! The handle to the two threads.
+//! The handle to the threads.
 
 use std::{
+    cmp::Ordering,
+    ffi::CStr,
+    fs::File,
+    io,
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
 
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::StoreError,
     reader::{self, Query},
-    recover::{follow, recover},
+    recover::{agrees_if_kept, follow, recover},
     rows::{Anchor, Chain, Page, Recovered, Retention, Row, Snapshot, Verified},
-    schema,
+    schema, wal,
+    witness::{self, Witness},
     writer::{Command, Done, Writer},
 };
 
@@ -32,6 +38,8 @@ pub struct Store {
     queries: Option<mpsc::Sender<Query>>,
     reader: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    witness: Witness,
+    witnessing: Option<JoinHandle<()>>,
 }
 
 impl Store {
@@ -40,38 +48,66 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Newer`] and [`StoreError::Foreign`] for a database that is not ours to touch, the data-loss variants
-    /// for one that cannot be believed, and those of the system.
+    /// for one that cannot be believed, and those of the system. Files of a database that is refused stay as they are.
     pub fn open(directory: &Path, chain: Chain) -> Result<(Self, Recovered), StoreError> {
+        Self::open_through(schema::SYSTEM_VFS, directory, chain)
+    }
+
+    /// Opens the store through this virtual file system of SQLite, by the name it is registered under: the seam at which a
+    /// test puts a failing disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_through(vfs: &CStr, directory: &Path, chain: Chain) -> Result<(Self, Recovered), StoreError> {
         std::fs::create_dir_all(directory).map_err(StoreError::io("create the database's directory"))?;
-        let writer = schema::open_writer(directory)?;
+        wal::inspect(&directory.join(schema::FILE), &directory.join(schema::LOG_FILE))?;
+        let witnessed = witness::read(directory, chain)?;
+        let writer = schema::open_writer(vfs, directory)?;
         let recovered = recover(&writer, chain)?;
-        let reader = schema::open_reader(directory)?;
+        if let Some(entry) = witnessed {
+            reaches(&writer, directory, &recovered, entry)?;
+        }
+        schema::trust(&writer)?;
+        settle(&writer, directory)?;
+        let reader = schema::open_reader(vfs, directory)?;
+        Self::start(directory, chain, (writer, reader), &recovered).map(|store| (store, recovered))
+    }
+
+    fn start(
+        directory: &Path,
+        chain: Chain,
+        (writer, reader): (Connection, Connection),
+        recovered: &Recovered,
+    ) -> Result<Self, StoreError> {
         let (commands, command_queue) = mpsc::channel(QUEUE_MAX);
         let (queries, query_queue) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer::new(writer, chain, recovered.last.index);
         let starting = || StoreError::io("start a thread for the database");
+        let (witness, witnessing) = Witness::start(directory, chain, recovered.last).map_err(starting())?;
+        let writer = Writer::new(writer, chain, recovered.last, witness.clone());
         let write = thread::Builder::new().name("cdb-write".into()).spawn(move || writer.run(command_queue));
         let read = thread::Builder::new().name("cdb-read".into()).spawn(move || reader::run(&reader, query_queue));
-        let store = Self {
+        Ok(Self {
             directory: directory.to_owned(),
             chain,
             commands: Some(commands),
             queries: Some(queries),
             reader: Some(read.map_err(starting())?),
             writer: Some(write.map_err(starting())?),
-        };
-        Ok((store, recovered))
+            witness,
+            witnessing: Some(witnessing),
+        })
     }
 
     /// Stores entries that follow the last one. When this returns, they are on stable storage, or none of them is.
     ///
     /// # Errors
-    /// [`StoreError::Full`] changes nothing; after [`StoreError::Sqlite`] only a new start tells what is stored.
+    /// [`StoreError::Full`] changes nothing. After [`StoreError::Sqlite`] the batch counts for nothing here and the next one
+    /// takes its place; if the store ends before that, the batch may be found, whole, by the next open.
     pub async fn append(&self, rows: Vec<Row>) -> Result<(), StoreError> {
         self.command(|done| Command::Append { rows, done }).await
     }
 
-    /// Notes why entries were refused. Not synchronised: whoever applies the log again finds the same reasons.
+    /// Notes why entries were refused.
     ///
     /// # Errors
     /// Those of the system.
@@ -170,6 +206,44 @@ impl Drop for Store {
         join(self.reader.take());
         drop(self.commands.take());
         join(self.writer.take());
+        self.witness.close();
+        join(self.witnessing.take());
+    }
+}
+
+/// The log must hold the entry that the witness has seen, unless compaction has removed it.
+fn reaches(
+    connection: &Connection,
+    directory: &Path,
+    recovered: &Recovered,
+    (index, hash): (u64, [u8; 32]),
+) -> Result<(), StoreError> {
+    let last = recovered.last;
+    let is_there = match index.cmp(&last.index) {
+        Ordering::Less => agrees_if_kept(connection, index, hash)?,
+        Ordering::Equal => hash == last.hash,
+        Ordering::Greater => false,
+    };
+    if is_there {
+        return Ok(());
+    }
+    Err(StoreError::Shorter { last: last.index, index, witness: witness::path(directory) })
+}
+
+/// Puts what was found on stable storage before anybody hears of it: a process may have died between writing and
+/// synchronising it. A full disk leaves no room for moving it into the database; then it is synchronised where it is.
+fn settle(connection: &Connection, directory: &Path) -> Result<(), StoreError> {
+    match schema::begin_generation(connection) {
+        Err(StoreError::Full) => {
+            tracing::warn!("no room to tidy the write-ahead log: it stays as it is");
+            match File::open(directory.join(schema::LOG_FILE)).and_then(|log| log.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(StoreError::io("synchronise the write-ahead log")(error))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+        settled => settled,
     }
 }
 

@@ -6,7 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     compact::compact,
     error::StoreError,
-    rows::{Chain, Retention, Row, Snapshot, to_sql},
+    rows::{Anchor, Chain, Retention, Row, Snapshot, to_sql},
+    schema,
+    witness::Witness,
 };
 
 pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -20,26 +22,21 @@ pub(crate) enum Command {
     Compact { retention: Retention, now_ms: u64, done: Done<u64> },
 }
 
-/// How much a commit waits for.
-#[derive(Clone, Copy, Debug)]
-enum Durability {
-    /// Until the write-ahead log is on stable storage.
-    Synchronised,
-    /// For nothing: what is written can be computed again from what was synchronised before.
-    Recomputable,
-}
-
-/// The one connection that writes, and the index it has reached.
+/// The one connection that writes, and the position it has reached.
 #[derive(Debug)]
 pub(crate) struct Writer {
     connection: Connection,
     chain: Chain,
-    last: u64,
+    last: Anchor,
+    witness: Witness,
+    /// Whether a transaction failed after it may have been written: SQLite counts it for nothing and will write over it, but
+    /// what is left of it must never be found beside what another failure leaves.
+    in_doubt: bool,
 }
 
 impl Writer {
-    pub(crate) const fn new(connection: Connection, chain: Chain, last: u64) -> Self {
-        Self { connection, chain, last }
+    pub(crate) const fn new(connection: Connection, chain: Chain, last: Anchor, witness: Witness) -> Self {
+        Self { connection, chain, last, witness, in_doubt: false }
     }
 
     /// Serves commands in their order until the store is closed.
@@ -51,7 +48,7 @@ impl Writer {
                 Command::Refuse { refusals, done } => drop(done.send(self.refuse(&refusals))),
                 Command::Snapshot { snapshot, done } => drop(done.send(self.snapshot(&snapshot))),
                 Command::Compact { retention, now_ms, done } => {
-                    drop(done.send(compact(&mut self.connection, retention, now_ms)));
+                    drop(done.send(self.attempt(|connection| compact(connection, retention, now_ms))));
                 }
             }
         }
@@ -62,12 +59,12 @@ impl Writer {
 
     /// Stores a batch: one transaction, one synchronisation. When this returns, the batch is on stable storage.
     fn append(&mut self, rows: &[Row]) -> Result<(), StoreError> {
-        for (row, expected) in rows.iter().zip(self.last + 1..) {
+        for (row, expected) in rows.iter().zip(self.last.index + 1..) {
             if row.index != expected {
                 return Err(StoreError::OutOfOrder { expected, found: row.index });
             }
         }
-        self.transact(Durability::Synchronised, "store entries", |connection| {
+        self.transact("store entries", |connection| {
             let insert = "INSERT INTO log (idx, hash, time_ms, bytes, refused) VALUES (?1, ?2, ?3, ?4, ?5)";
             let mut statement = connection.prepare_cached(insert)?;
             for row in rows {
@@ -75,12 +72,15 @@ impl Writer {
             }
             Ok(())
         })?;
-        self.last = rows.last().map_or(self.last, |row| row.index);
+        if let Some(row) = rows.last() {
+            self.last = Anchor { index: row.index, hash: row.hash, time_ms: row.time_ms };
+            self.witness.reached(self.last);
+        }
         Ok(())
     }
 
     fn refuse(&mut self, refusals: &[(u64, String)]) -> Result<(), StoreError> {
-        self.transact(Durability::Recomputable, "note refusals", |connection| {
+        self.transact("note refusals", |connection| {
             let mut statement = connection.prepare_cached("UPDATE log SET refused = ?2 WHERE idx = ?1")?;
             for (index, reason) in refusals {
                 statement.execute(params![to_sql(*index), reason])?;
@@ -93,7 +93,7 @@ impl Writer {
     fn snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let Snapshot { at, bytes } = snapshot;
         let digest = (self.chain)(&at.hash, bytes);
-        self.transact(Durability::Synchronised, "store a snapshot", |connection| {
+        self.transact("store a snapshot", |connection| {
             connection.execute("DELETE FROM snapshot", [])?;
             let insert = "INSERT INTO snapshot (idx, hash, time_ms, digest, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
             connection.execute(insert, params![to_sql(at.index), at.hash, to_sql(at.time_ms), digest, bytes])?;
@@ -103,29 +103,45 @@ impl Writer {
 
     fn transact(
         &mut self,
-        durability: Durability,
         doing: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
-        let level = match durability {
-            Durability::Synchronised => "PRAGMA synchronous = FULL",
-            Durability::Recomputable => "PRAGMA synchronous = NORMAL",
-        };
-        self.connection.execute_batch(level).map_err(StoreError::sqlite(doing))?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = transaction.map_err(StoreError::sqlite(doing))?;
-        work(&transaction).map_err(StoreError::sqlite(doing))?;
-        transaction.commit().map_err(StoreError::sqlite(doing))
+        self.attempt(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            let transaction = transaction.map_err(StoreError::sqlite(doing))?;
+            work(&transaction).map_err(StoreError::sqlite(doing))?;
+            transaction.commit().map_err(StoreError::sqlite(doing))
+        })
+    }
+
+    /// Does something that writes. After a failure that leaves a transaction in doubt, everything committed is first put
+    /// into the database file and the write-ahead log begun anew; while that fails, nothing is written. A full disk leaves
+    /// no doubt: the frame that commits is written last.
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.in_doubt {
+            schema::begin_generation(&self.connection)?;
+            self.in_doubt = false;
+            tracing::info!("the disk of the database works again");
+        }
+        let result = work(&mut self.connection);
+        self.in_doubt = matches!(&result, Err(error) if !matches!(error, StoreError::Full));
+        result
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::schema;
 
     fn chain(_before: &[u8; 32], _bytes: &[u8]) -> [u8; 32] {
         [1; 32]
+    }
+
+    fn writer(directory: &Path, connection: Connection) -> Writer {
+        let (witness, _thread) = Witness::start(directory, chain, Anchor::default()).expect("a thread");
+        Writer::new(connection, chain, Anchor::default(), witness)
     }
 
     fn level(writer: &Writer) -> i64 {
@@ -135,17 +151,16 @@ mod tests {
     #[test]
     fn an_append_always_runs_at_full_synchronisation() {
         let directory = tempfile::tempdir().expect("a directory");
-        let connection = schema::open_writer(directory.path()).expect("a new database");
+        let connection = schema::open_writer(schema::SYSTEM_VFS, directory.path()).expect("a new database");
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("readable");
         assert_eq!(mode, "wal");
-        let mut writer = Writer::new(connection, chain, 0);
+        let mut writer = writer(directory.path(), connection);
         let row = |index| Row { index, hash: [1; 32], time_ms: 1, bytes: vec![1], refused: None };
         writer.append(&[row(1)]).expect("stored");
         assert_eq!(level(&writer), 2, "FULL");
         writer.refuse(&[(1, "why".into())]).expect("noted");
-        assert_eq!(level(&writer), 1, "NORMAL");
         writer.append(&[row(2)]).expect("stored");
-        assert_eq!(level(&writer), 2, "FULL again");
+        assert_eq!(level(&writer), 2, "FULL still: at most one transaction is ever unsynchronised");
         let error = writer.append(&[row(3), row(5)]).expect_err("a gap");
         assert!(matches!(error, StoreError::OutOfOrder { expected: 4, found: 5 }), "{error:?}");
     }
@@ -153,8 +168,8 @@ mod tests {
     #[test]
     fn a_full_disk_changes_nothing_and_passes() {
         let directory = tempfile::tempdir().expect("a directory");
-        let connection = schema::open_writer(directory.path()).expect("a new database");
-        let mut writer = Writer::new(connection, chain, 0);
+        let connection = schema::open_writer(schema::SYSTEM_VFS, directory.path()).expect("a new database");
+        let mut writer = writer(directory.path(), connection);
         let big = |index| Row { index, hash: [1; 32], time_ms: 1, bytes: vec![1; 100_000], refused: None };
         let limit = |writer: &Writer, pages: i64| {
             let set = writer.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0));

@@ -1,6 +1,6 @@
 //! Processes of units: how one is described to its shim, started, recorded, found again, watched and signalled.
 //!
-//! Two sides use this crate. The shim uses [`launch`], [`record`], [`capability`] and [`procfs`], which are plain blocking
+//! Two sides use this crate. The shim uses [`launch`], [`record`], [`capability`], [`procfs`] and [`bind_notify`], which are plain blocking
 //! code (feature `supervise` off). The framework uses the rest, too. Deliberately not here: when a unit starts or restarts
 //! (`acp-core-supervise`), and what a shim does with a description (`services/shim`).
 //!
@@ -9,6 +9,7 @@
 
 pub mod capability;
 mod inherited;
+pub mod guard;
 pub mod launch;
 pub mod procfs;
 pub mod record;
@@ -19,7 +20,6 @@ mod account;
 mod directory;
 #[cfg(feature = "supervise")]
 mod listen;
-#[cfg(feature = "supervise")]
 mod notify;
 #[cfg(feature = "supervise")]
 mod process;
@@ -37,7 +37,8 @@ pub use directory::{Ownership, ensure_directory};
 #[cfg(feature = "supervise")]
 pub use listen::{ListenError, PATH_BYTES_MAX, bind, is_bound_to};
 #[cfg(feature = "supervise")]
-pub use notify::{Notification, NotifySocket};
+pub use notify::NotifySocket;
+pub use notify::{Notification, bind_notify, receive_notification};
 #[cfg(feature = "supervise")]
 pub use process::{Process, wait_for_end, wait_for_record};
 #[cfg(feature = "supervise")]

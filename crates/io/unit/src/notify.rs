@@ -1,4 +1,5 @@
-//! The receiving end of `sd_notify(3)`.
+//! The receiving end of `sd_notify(3)`: a datagram socket at a path, which the guard reads when it likes and the framework
+//! in its runtime.
 
 use std::{
     fs, io,
@@ -11,8 +12,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketAddrUnix, SocketFlags,
     SocketType, bind, recvmsg, socket_with, sockopt,
 };
-use tokio::io::unix::AsyncFd;
 
+#[cfg(feature = "supervise")]
 use crate::readiness;
 
 /// The longest message in bytes: what `sd_notify` senders use is far below, and what exceeds it is cut off and ignored.
@@ -31,31 +32,42 @@ pub struct Notification {
     pub stopping: bool,
 }
 
-/// A datagram socket at a path that every unit may write to.
-#[derive(Debug)]
-pub struct NotifySocket {
-    socket: AsyncFd<OwnedFd>,
+/// Binds a socket that does not block to the path and gives it this mode: aside first, then by a rename, so that a sender
+/// never finds the path missing.
+///
+/// # Errors
+/// When the system refuses.
+pub fn bind_notify(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    let aside = path.with_extension("new");
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    bind(&socket, &SocketAddrUnix::new(&aside)?)?;
+    fs::set_permissions(&aside, fs::Permissions::from_mode(mode))?;
+    fs::rename(&aside, path)?;
+    Ok(socket)
 }
 
+/// A datagram socket at a path that every unit may write to.
+#[cfg(feature = "supervise")]
+#[derive(Debug)]
+pub struct NotifySocket {
+    socket: tokio::io::unix::AsyncFd<OwnedFd>,
+}
+
+#[cfg(feature = "supervise")]
 impl NotifySocket {
     /// Binds aside and renames over the path, so that a sender never finds it missing.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let aside = path.with_extension("new");
-        match fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        sockopt::set_socket_passcred(&socket, true)?;
-        bind(&socket, &SocketAddrUnix::new(&aside)?)?;
         // Whoever writes is told apart by the kernel's word for its process id, so everybody may.
-        fs::set_permissions(&aside, fs::Permissions::from_mode(0o666))?;
-        fs::rename(&aside, path)?;
-        Ok(Self { socket: readiness::watch(socket)? })
+        Ok(Self { socket: readiness::watch(bind_notify(path, 0o666)?)? })
     }
 
     /// The next message. Cancel-safe.
@@ -65,7 +77,7 @@ impl NotifySocket {
     pub async fn receive(&self) -> io::Result<Notification> {
         loop {
             let mut ready = self.socket.readable().await?;
-            match ready.try_io(|socket| receive(socket.get_ref())) {
+            match ready.try_io(|socket| receive_notification(socket.get_ref())) {
                 Ok(Ok(Some(notification))) => return Ok(notification),
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(None)) | Err(_) => {}
@@ -75,7 +87,10 @@ impl NotifySocket {
 }
 
 /// One datagram; `None` if it has no sender or was cut off. Descriptors that come along are closed at once.
-fn receive(socket: &OwnedFd) -> io::Result<Option<Notification>> {
+///
+/// # Errors
+/// When the socket cannot be read; `WouldBlock` when nothing is there.
+pub fn receive_notification(socket: &OwnedFd) -> io::Result<Option<Notification>> {
     let mut bytes = [0_u8; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -104,7 +119,7 @@ fn parse(pid: u32, bytes: &[u8]) -> Notification {
     notification
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "supervise"))]
 mod tests {
     use std::os::unix::net::UnixDatagram;
 

@@ -83,7 +83,11 @@ pub async fn spawn(
     let (mut child, report) = start(shim, environment, launch, descriptors).map_err(failed)?;
     let answer = match timeout(SPAWN_LIMIT, read_report(report)).await {
         Ok(Ok(text)) => match interpret(&text) {
-            Ok(started) => return started.open(&mut child, &launch.records).await,
+            Ok(started) => match started.open(&mut child, &launch.records).await {
+                // Its shim has ended and is off the process table.
+                Err(SpawnError::Ended(ended)) => return Err(SpawnError::Ended(ended)),
+                opened => opened,
+            },
             Err(error) => Err(error),
         },
         Ok(Err(error)) => Err(SpawnError::GaveUp(error.to_string())),
@@ -167,6 +171,7 @@ impl Report {
     /// Takes hold of both processes. A program that is gone already has left its record when the shim has ended.
     async fn open(self, child: &mut Child, records: &Path) -> Result<Spawned, SpawnError> {
         let lost = |error: io::Error| SpawnError::GaveUp(format!("process {} cannot be watched: {error}", self.pid));
+        acp_io_failpoint::point("framework.start.shim-started").map_err(|injected| lost(injected.into()))?;
         let main = Process::open(self.pid, self.start).map_err(lost)?;
         let shim = Process::open(self.shim_pid, self.shim_start).map_err(lost)?;
         if let (Some(main), Some(shim)) = (main, shim) {

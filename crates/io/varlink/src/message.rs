@@ -69,14 +69,61 @@ pub struct IncomingCall {
     pub context: CallContext,
 }
 
+impl IncomingCall {
+    /// Reads a message, its end not included.
+    ///
+    /// # Errors
+    /// What is wrong and where, in at most [`REASON_BYTES_MAX`] bytes.
+    pub fn decode(message: &[u8]) -> Result<Self, String> {
+        let raw: RawCall<'_> = read(message)?;
+        Ok(Self {
+            method: raw.method.into_owned(),
+            parameters: raw.parameters.map(ToOwned::to_owned),
+            more: raw.more.unwrap_or_default(),
+            oneway: raw.oneway.unwrap_or_default(),
+            upgrade: raw.upgrade.unwrap_or_default(),
+            context: raw.context.unwrap_or_default(),
+        })
+    }
+}
+
+/// How long the reason may be why a message cannot be read, in bytes: a reader's error repeats the values it met.
+pub const REASON_BYTES_MAX: usize = 512;
+
+/// A reason shortened to what may be repeated to a caller and in a log.
+pub fn shorten(mut reason: String) -> String {
+    const CUT: &str = "...";
+    if reason.len() > REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX - CUT.len()));
+        reason.push_str(CUT);
+    }
+    reason
+}
+
+fn read<'a, T: Deserialize<'a>>(message: &'a [u8]) -> Result<T, String> {
+    // A list would pass for a struct's fields in their order, which no message is.
+    let mut json = serde_json::Deserializer::from_slice(message);
+    if message.trim_ascii_start().first() != Some(&b'{') {
+        return Err("a message has to be a JSON object".to_owned());
+    }
+    let read = T::deserialize(&mut json).and_then(|read| json.end().map(|()| read));
+    read.map_err(|error| shorten(error.to_string()))
+}
+
 #[derive(Debug, Deserialize)]
-pub(crate) struct RawCall<'a> {
+struct RawCall<'a> {
     #[serde(borrow)]
-    pub(crate) method: Cow<'a, str>,
+    method: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub(crate) parameters: Option<&'a RawValue>,
+    parameters: Option<&'a RawValue>,
+    #[serde(default)]
+    more: Option<bool>,
+    #[serde(default)]
+    oneway: Option<bool>,
+    #[serde(default)]
+    upgrade: Option<bool>,
     #[serde(default, rename = "acp.ctx")]
-    pub(crate) context: Option<CallContext>,
+    context: Option<CallContext>,
 }
 
 /// A reply as it was received.
@@ -90,12 +137,27 @@ pub struct IncomingReply {
     pub continues: bool,
 }
 
+impl IncomingReply {
+    /// Reads a message, its end not included.
+    ///
+    /// # Errors
+    /// What is wrong and where, in at most [`REASON_BYTES_MAX`] bytes.
+    pub fn decode(message: &[u8]) -> Result<Self, String> {
+        let raw: RawReply<'_> = read(message)?;
+        Ok(Self {
+            error: raw.error.map(Cow::into_owned),
+            parameters: raw.parameters.map(ToOwned::to_owned),
+            continues: raw.continues.unwrap_or_default(),
+        })
+    }
+}
+
 #[derive(Debug, Deserialize)]
-pub(crate) struct RawReply<'a> {
+struct RawReply<'a> {
     #[serde(borrow, default)]
-    pub(crate) error: Option<Cow<'a, str>>,
+    error: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    pub(crate) parameters: Option<&'a RawValue>,
+    parameters: Option<&'a RawValue>,
     #[serde(default)]
-    pub(crate) continues: bool,
+    continues: Option<bool>,
 }

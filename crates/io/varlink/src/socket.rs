@@ -1,28 +1,26 @@
 //! The two halves of a connection.
 
 use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
 };
 
-use rustix::net::RecvFlags;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use serde::Serialize;
-use tokio::{io::Interest, net::UnixStream};
-use zlink::{
-    connection::{
-        PassedCredentials, ReadConnection,
-        socket::{self, ReadHalf as _, ReadResult},
-    },
-    unix_utils,
+use tokio::{
+    io::Interest,
+    net::UnixStream,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
-    IncomingCall, IncomingReply, Upgraded,
-    message::{RawCall, RawReply},
+    Account, IncomingCall, IncomingReply, Purpose, Upgraded,
+    frames::{DESCRIPTORS_MAX, Frames, Overflow},
 };
 
 /// Who is at the other end, as the kernel says.
@@ -34,6 +32,19 @@ pub struct Peer {
     pub pid: u32,
 }
 
+impl Peer {
+    /// Who is at the other end of this stream.
+    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+        Ok(Self { uid: credentials.uid(), pid })
+    }
+}
+
+/// How long the rest of a message may take once its first bytes are here. Ours are written in one go; what takes longer
+/// only occupies memory.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Why no further message could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -43,6 +54,12 @@ pub enum ReadError {
     /// A message is larger than the bound given, in bytes.
     #[error("a message is larger than {0} bytes")]
     TooLarge(usize),
+    /// More descriptors came with a message than the kernel passes at once.
+    #[error("more than {DESCRIPTORS_MAX} descriptors came with one message")]
+    TooManyDescriptors,
+    /// A message was begun and not finished in time.
+    #[error("a message was begun and not finished within {} s", MESSAGE_TIME_MAX.as_secs())]
+    TooSlow,
     /// A message is no JSON, or not of the shape of a call or reply. The messages after it can still be read.
     #[error("a message cannot be read: {0}")]
     Malformed(String),
@@ -51,58 +68,149 @@ pub enum ReadError {
     Io(#[source] io::Error),
 }
 
-/// Splits a connected stream; the reader refuses messages above `message_bytes_max`.
-pub fn split(stream: UnixStream, message_bytes_max: usize) -> (Reader, Writer) {
+impl From<Overflow> for ReadError {
+    fn from(overflow: Overflow) -> Self {
+        match overflow {
+            Overflow::Bytes(max) => Self::TooLarge(max),
+            Overflow::Descriptors => Self::TooManyDescriptors,
+        }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::ConnectionReset { Self::Closed } else { Self::Io(error) }
+    }
+}
+
+/// Splits a connected stream; the reader refuses messages above `message_bytes_max`. With an account, what the halves hold
+/// beyond a few KiB counts there.
+pub fn split(stream: UnixStream, message_bytes_max: usize, account: Option<Arc<Account>>) -> (Reader, Writer) {
     let stream = Arc::new(stream);
-    let detached = Arc::new(AtomicBool::new(false));
-    let half =
-        Half { stream: Arc::clone(&stream), detached: Arc::clone(&detached), message_bytes_max, pending_bytes: 0 };
-    let (read, _write) = zlink::Connection::new(half).split();
-    (
-        Reader { inner: read, stream: Arc::clone(&stream), detached, message_bytes_max },
-        Writer { stream, buffer: Vec::new() },
-    )
+    let reader = Reader {
+        stream: Arc::clone(&stream),
+        frames: Frames::new(message_bytes_max),
+        begun: None,
+        held: Held::new(account.clone(), Purpose::Receiving),
+    };
+    let held = Held::new(account, Purpose::Sending);
+    (reader, Writer { stream, buffer: Vec::new(), is_midway: false, held })
+}
+
+/// What one half holds, said to the account when it changes.
+#[derive(Debug)]
+struct Held {
+    account: Option<Arc<Account>>,
+    purpose: Purpose,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(account: Option<Arc<Account>>, purpose: Purpose) -> Self {
+        Self { account, purpose, bytes: 0 }
+    }
+
+    fn set(&mut self, bytes: usize) {
+        if bytes != self.bytes {
+            self.bytes = bytes;
+            if let Some(account) = &self.account {
+                account.hold(self.purpose, bytes);
+            }
+        }
+    }
 }
 
 /// Receives messages.
 #[derive(Debug)]
 pub struct Reader {
-    inner: ReadConnection<Half>,
     stream: Arc<UnixStream>,
-    detached: Arc<AtomicBool>,
-    message_bytes_max: usize,
+    frames: Frames,
+    /// Since when the rest of a message is waited for.
+    begun: Option<Instant>,
+    held: Held,
 }
 
 impl Reader {
     /// The next call and the file descriptors that came with it. Cancel-safe.
     pub async fn call(&mut self) -> Result<(IncomingCall, Vec<OwnedFd>), ReadError> {
-        let max = self.message_bytes_max;
-        let (call, fds) = self.inner.receive_call::<RawCall<'_>>().await.map_err(|error| read_error(error, max))?;
-        let (more, oneway, upgrade) = (call.more(), call.oneway(), call.upgrade());
-        let raw = call.method();
-        let call = IncomingCall {
-            method: raw.method.to_string(),
-            parameters: raw.parameters.map(ToOwned::to_owned),
-            more,
-            oneway,
-            upgrade,
-            context: raw.context.clone().unwrap_or_default(),
-        };
-        Ok((call, fds))
+        self.message(IncomingCall::decode).await
     }
 
     /// The next reply and the file descriptors that came with it. Cancel-safe.
     pub async fn reply(&mut self) -> Result<(IncomingReply, Vec<OwnedFd>), ReadError> {
-        let max = self.message_bytes_max;
-        // A reply has the same framing as a call, and zlink's own reading of replies would buffer it untyped first.
-        let (raw, fds) = self.inner.receive_call::<RawReply<'_>>().await.map_err(|error| read_error(error, max))?;
-        let raw = raw.method();
-        let reply = IncomingReply {
-            error: raw.error.as_deref().map(str::to_owned),
-            parameters: raw.parameters.map(ToOwned::to_owned),
-            continues: raw.continues,
+        self.message(IncomingReply::decode).await
+    }
+
+    /// Returns when a whole message can be taken without waiting. Cancel-safe.
+    pub async fn arrival(&mut self) -> Result<(), ReadError> {
+        while !self.frames.has_message() {
+            self.receive().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a whole message can be taken without waiting.
+    pub fn has_message(&mut self) -> bool {
+        self.frames.has_message()
+    }
+
+    async fn message<T>(
+        &mut self,
+        decode: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<(T, Vec<OwnedFd>), ReadError> {
+        let (range, descriptors) = loop {
+            match self.frames.take() {
+                Some(message) => break message,
+                None => self.receive().await?,
+            }
         };
-        Ok((reply, fds))
+        let decoded = decode(self.frames.bytes(range)).map_err(ReadError::Malformed);
+        self.frames.settle();
+        self.begun = None;
+        self.held.set(self.frames.held());
+        Ok((decoded?, descriptors))
+    }
+
+    /// Receives something, after waiting for it if need be.
+    async fn receive(&mut self) -> Result<(), ReadError> {
+        while !self.try_receive()? {
+            if !self.frames.is_midway() {
+                self.stream.readable().await?;
+                continue;
+            }
+            let begun = *self.begun.get_or_insert_with(Instant::now);
+            match timeout_at(begun + MESSAGE_TIME_MAX, self.stream.readable()).await {
+                Ok(readable) => readable?,
+                Err(_elapsed) => return Err(ReadError::TooSlow),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what is there; answers whether anything was.
+    fn try_receive(&mut self) -> Result<bool, ReadError> {
+        let room = self.frames.room()?;
+        let size = room.len();
+        let mut received = None;
+        let attempt = self.stream.try_io(Interest::READABLE, || {
+            let (count, descriptors) = receive_into(&self.stream, room)?;
+            // Less than asked for: the socket is empty. Saying so now spares the attempt that would find it so. A read that
+            // brings descriptors ends early, whatever follows them.
+            let is_drained = count > 0 && count < size && descriptors.is_empty();
+            received = Some((count, descriptors));
+            if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (received, attempt) {
+            (Some((0, _none)), _) => Err(ReadError::Closed),
+            (Some((count, descriptors)), _) => {
+                let arrived = self.frames.arrived(count, descriptors);
+                self.held.set(self.frames.held());
+                arrived.map(|()| true).map_err(ReadError::from)
+            }
+            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Ok(false),
+        }
     }
 
     /// Returns when the peer has closed the connection or sent something unasked.
@@ -121,40 +229,29 @@ impl Reader {
         }
     }
 
-    /// Who is at the other end.
-    pub fn peer(&self) -> io::Result<Peer> {
-        let credentials = self.stream.peer_cred()?;
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
-        Ok(Peer { uid: credentials.uid(), pid })
-    }
-
     /// Turns the connection into raw bytes, beginning with those that the peer sent early.
-    pub async fn into_upgraded(self, writer: Writer) -> io::Result<Upgraded> {
-        self.detached.store(true, Ordering::Relaxed);
-        let mut rewind = self.inner.into_read_half();
-        let mut early = Vec::new();
-        let mut chunk = [0; 4096];
-        loop {
-            let read = rewind.read(&mut chunk).await.map_err(io::Error::other)?.bytes_read();
-            if read == 0 {
-                break;
-            }
-            early.extend_from_slice(&chunk[..read]);
-        }
-        drop((rewind, writer));
+    ///
+    /// # Panics
+    /// If the writer is not that of the same connection.
+    pub fn into_upgraded(self, writer: Writer) -> Upgraded {
+        drop(writer);
         let stream = Arc::into_inner(self.stream).expect("reader and writer were the only owners");
-        Ok(Upgraded::new(early, stream))
+        Upgraded::new(self.frames.into_rest(), stream)
     }
 }
 
-fn read_error(error: zlink::Error, message_bytes_max: usize) -> ReadError {
-    match error {
-        zlink::Error::UnexpectedEof => ReadError::Closed,
-        zlink::Error::BufferOverflow => ReadError::TooLarge(message_bytes_max),
-        zlink::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => ReadError::Closed,
-        zlink::Error::Io(error) => ReadError::Io(error),
-        other => ReadError::Malformed(other.to_string()),
+fn receive_into(stream: &UnixStream, room: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        rustix::net::recvmsg(stream, &mut [IoSliceMut::new(room)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
     }
+    Ok((received.bytes, descriptors))
 }
 
 /// Sends messages.
@@ -162,103 +259,65 @@ fn read_error(error: zlink::Error, message_bytes_max: usize) -> ReadError {
 pub struct Writer {
     stream: Arc<UnixStream>,
     buffer: Vec<u8>,
+    /// Whether a message was begun and given up: nothing can follow it.
+    is_midway: bool,
+    held: Held,
 }
 
 /// How large the writer's buffer may stay between messages, in bytes: small messages reuse it, a large one is given back.
-const WRITE_BUFFER_KEPT_MAX: usize = 64 * 1024;
+const WRITE_BUFFER_KEPT_MAX: usize = 4 * 1024;
+
+/// What a peer that does not read occupies in the kernel's buffer, beside the message that does not fit any more, in bytes.
+/// [`limit_send_buffer`] makes it so.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bounds what the kernel keeps for a peer that does not read. Its usual bound is several times as much, and is paid by the
+/// sender.
+pub fn limit_send_buffer(stream: &UnixStream) -> io::Result<()> {
+    // The kernel doubles it, for its own bookkeeping.
+    Ok(rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES / 2)?)
+}
 
 impl Writer {
-    /// Sends one message with the given file descriptors. Not cancel-safe: a message whose sending is given up leaves the
-    /// connection useless.
+    /// Sends one message with the given file descriptors. Not cancel-safe: after a message whose sending was given up,
+    /// sending fails.
     pub async fn send<T: Serialize>(&mut self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if self.is_midway {
+            return Err(io::Error::other("the message before was given up"));
+        }
         self.buffer.clear();
         serde_json::to_writer(&mut self.buffer, message).map_err(io::Error::other)?;
         self.buffer.push(0);
+        self.is_midway = true;
         let mut sent = 0;
         while sent < self.buffer.len() {
             let passed = if sent == 0 { fds } else { &[] };
             let rest = &self.buffer[sent..];
-            self.stream.writable().await?;
-            match self.stream.try_io(Interest::WRITABLE, || unix_utils::sendmsg(&*self.stream, rest, passed, None)) {
+            match self.stream.try_io(Interest::WRITABLE, || send_from(&self.stream, rest, passed)) {
                 Ok(bytes) => sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Whoever sends it has it, too.
+                    self.held.set(2 * self.buffer.capacity() + SEND_BUFFER_BYTES);
+                    self.stream.writable().await?;
+                }
                 Err(error) => return Err(error),
             }
         }
+        self.is_midway = false;
         if self.buffer.capacity() > WRITE_BUFFER_KEPT_MAX {
             self.buffer = Vec::new();
         }
+        self.held.set(0);
         Ok(())
     }
 }
 
-/// Both halves that zlink asks for: reading counts the bytes since the last message's end.
-#[derive(Debug)]
-struct Half {
-    stream: Arc<UnixStream>,
-    detached: Arc<AtomicBool>,
-    message_bytes_max: usize,
-    pending_bytes: usize,
-}
-
-impl socket::Socket for Half {
-    type ReadHalf = Self;
-    type WriteHalf = NoWriter;
-
-    const CAN_TRANSFER_FDS: bool = true;
-
-    fn split(self) -> (Self, NoWriter) {
-        (self, NoWriter)
+fn send_from(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        let text = format!("a message carries at most {DESCRIPTORS_MAX} descriptors, not {}", fds.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-}
-
-impl socket::ReadHalf for Half {
-    async fn read(&mut self, buffer: &mut [u8]) -> zlink::Result<ReadResult> {
-        if self.detached.load(Ordering::Relaxed) {
-            return Ok(ReadResult::new(0));
-        }
-        loop {
-            match self.stream.try_io(Interest::READABLE, || unix_utils::recvmsg(&*self.stream, buffer)) {
-                Ok(result) => {
-                    self.count(&buffer[..result.bytes_read()])?;
-                    return Ok(result);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-impl Half {
-    fn count(&mut self, received: &[u8]) -> zlink::Result<()> {
-        self.pending_bytes = match received.iter().rposition(|byte| *byte == 0) {
-            Some(end) => received.len() - end - 1,
-            None => self.pending_bytes + received.len(),
-        };
-        if self.pending_bytes > self.message_bytes_max { Err(zlink::Error::BufferOverflow) } else { Ok(()) }
-    }
-}
-
-impl AsFd for Half {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
-    }
-}
-
-impl socket::UnixSocket for Half {}
-
-/// zlink's writer is not used.
-#[derive(Debug)]
-struct NoWriter;
-
-impl socket::WriteHalf for NoWriter {
-    async fn write(
-        &mut self,
-        _buffer: &[u8],
-        _fds: &[impl AsFd],
-        _credentials: Option<&PassedCredentials>,
-    ) -> zlink::Result<()> {
-        Err(zlink::Error::Io(io::Error::other("messages are written by acp_io_varlink::Writer")))
-    }
+    Ok(rustix::net::sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
 }

@@ -36,6 +36,11 @@ interface! {
     Stream ReadLog(ReadLogRequest) -> ReadLogReply, Read, ["hypervisor"];
     /// Answers what was found out about the host at start.
     Once GetHost(Empty) -> Host, Read, ["cluster", "hypervisor", "network", "storage"];
+    /// Answers the processes whose program was replaced on disk since they started, in start order: what an upgrade has still
+    /// to restart.
+    Once ListReplaced(Empty) -> ListReplacedReply, Read, [];
+    /// Starts the framework and its guard anew from what is on disk; units go on. The connection may end before the answer.
+    Once RestartFramework(Empty) -> Empty, Admin, [];
 }
 
 /// Which unit.
@@ -179,4 +184,39 @@ pub struct Host {
     pub boot_id: String,
     /// The node's name.
     pub node: String,
+}
+
+/// See [`ListReplaced`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct ListReplacedReply {
+    /// The guard and the framework first, then units in start order.
+    pub processes: Vec<Replaced>,
+}
+
+/// A process that runs a program which is no longer the one on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct Replaced {
+    /// The unit it belongs to; `framework` for the framework and its guard.
+    pub unit: String,
+    /// What it is to the unit.
+    pub role: Role,
+    /// The process.
+    pub pid: u32,
+    /// The path at which another program, or none, is now.
+    pub program: String,
+    /// Whether it keeps the old program until its unit ends by itself: a restart would be that end, as for a guest.
+    pub is_kept: bool,
+}
+
+/// What a process is to its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
+pub enum Role {
+    /// The unit's main process.
+    Main,
+    /// Its shim.
+    Shim,
+    /// The framework's guard.
+    Guard,
 }

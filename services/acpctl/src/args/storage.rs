@@ -17,7 +17,8 @@ pub enum ImageVerb {
     Import {
         /// The new image
         name: Name,
-        /// A file, or an address that begins with http:// or https://
+        /// A file, or an address that begins with http:// or https://; - reads an address from the standard input, for one
+        /// with credentials
         #[arg(value_name = "FILE-OR-URL")]
         from: String,
         /// The pool it shall lie in [default: default]

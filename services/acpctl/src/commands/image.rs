@@ -1,6 +1,11 @@
 //! `acpctl image`.
 
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, Read as _},
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use acp_base::{Code, Failure};
 use acp_wire_api::storage::{DeleteImage, ImageRequest, ImportImage, ImportImageRequest};
@@ -15,7 +20,7 @@ pub(super) async fn run(session: &mut Session, verb: ImageVerb) -> Result<u8, Fa
         ImageVerb::List => list(session, Kind::Image).await,
         ImageVerb::Import { name, from, pool, sha256, wait } => {
             let done = format!("image {name} is imported");
-            let (url, source, fds) = open(&from)?;
+            let (url, source, fds) = if from == STDIN { address_from_stdin()? } else { open(&from)? };
             let request = ImportImageRequest { name, pool, url, source, sha256 };
             let (started, _none) = session.service("storage")?.call_fds::<ImportImage>(request, fds).await?;
             wait::conclude(session, "storage", started, wait.wait, &done).await
@@ -32,9 +37,43 @@ pub(super) async fn run(session: &mut Session, verb: ImageVerb) -> Result<u8, Fa
 
 type Source = (Option<String>, Option<String>, Vec<OwnedFd>);
 
+/// Instead of an address: it is read from the standard input, so that nobody sees it in the list of processes.
+const STDIN: &str = "-";
+
+/// The longest line that is read for an address: beyond the longest that the storage service takes.
+const ADDRESS_BYTES_MAX: u64 = 8192;
+
+fn is_address(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Whether there is a user or a password in front of the host.
+fn has_credentials(address: &str) -> bool {
+    let rest = address.split_once("://").map_or("", |(_scheme, rest)| rest);
+    rest.split(['/', '?', '#', '\\']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// Reads one line, which has to be an address.
+fn address_from_stdin() -> Result<Source, Failure> {
+    let mut line = String::new();
+    let read = io::stdin().lock().take(ADDRESS_BYTES_MAX).read_line(&mut line);
+    read.map_err(|error| Failure::invalid(format!("no address can be read from the standard input: {error}")))?;
+    let address = line.trim();
+    if is_address(address) {
+        return Ok((Some(address.to_owned()), None, Vec::new()));
+    }
+    Err(Failure::invalid("the first line of the standard input is no address that begins with http:// or https://"))
+}
+
 /// An address is fetched by the service; a file is opened here, with the caller's rights, and handed over.
 fn open(from: &str) -> Result<Source, Failure> {
-    if from.starts_with("http://") || from.starts_with("https://") {
+    if is_address(from) && has_credentials(from) {
+        return Err(Failure::invalid(
+            "an address with credentials is seen by everybody in the list of processes: give - instead, and the address on \
+             the standard input",
+        ));
+    }
+    if is_address(from) {
         return Ok((Some(from.to_owned()), None, Vec::new()));
     }
     if let Some((scheme, _)) = from.split_once("://") {
@@ -79,5 +118,10 @@ mod tests {
         assert_eq!(code("/no/such/file"), Code::NotFound);
         assert_eq!(code(folder.path().to_str().expect("UTF-8")), Code::InvalidArgument);
         assert_eq!(code("ftp://host/disk.img"), Code::InvalidArgument);
+        for secret in ["http://me:x@host/a", "https://me@host", "http://me:x@host?y"] {
+            let failure = open(secret).expect_err(secret);
+            assert!(failure.message.contains("standard input") && !failure.message.contains("me:"), "{failure}");
+        }
+        assert!(open("http://host/a@b?c=@").is_ok(), "that is no user");
     }
 }

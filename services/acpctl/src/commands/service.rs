@@ -1,5 +1,7 @@
 //! `acpctl service`. Units are asked of the framework itself, so that they are seen when the cluster service is down.
 
+mod outdated;
+
 use acp_base::Failure;
 use acp_wire_api::{
     Empty,
@@ -41,12 +43,16 @@ pub(super) async fn run(session: &mut Session, verb: ServiceVerb) -> Result<u8, 
             let reply = session.call_patiently::<StopUnit>(FRAMEWORK, request(unit)).await?;
             concluded(session, &reply, UnitState::Stopped)
         }
-        ServiceVerb::Restart(unit) => {
-            let reply = session.call_patiently::<RestartUnit>(FRAMEWORK, request(unit)).await?;
-            concluded(session, &reply, UnitState::Ready)
-        }
+        ServiceVerb::Restart { name: Some(name), .. } => restart(session, name).await,
+        ServiceVerb::Restart { name: None, .. } => outdated::restart(session).await,
+        ServiceVerb::Outdated => outdated::list(session).await,
         ServiceVerb::Log { unit, lines, follow } => log(session, unit, lines, follow).await,
     }
+}
+
+async fn restart(session: &mut Session, name: String) -> Result<u8, Failure> {
+    let reply = session.call_patiently::<RestartUnit>(FRAMEWORK, UnitRequest { name }).await?;
+    concluded(session, &reply, UnitState::Ready)
 }
 
 fn request(unit: UnitArg) -> UnitRequest {

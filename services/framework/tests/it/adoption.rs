@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use acp_dev_wait::{seen, wait_for};
 use acp_wire_api::framework::{StopUnit, UnitRequest};
 use acp_wire_model::unit::UnitState;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::{
-    harness::{LIMIT, Node, parent, request, signal, status, wait_for},
+    harness::{LIMIT, Node, parent, request, signal, status},
     play::{LIVELY, MODE},
 };
 
@@ -73,11 +74,8 @@ async fn a_socket_outlives_unit_and_framework() {
     node.boot_after_crash().await;
     let pid = node.wait_state("play@p", UnitState::Ready).await.meta.pid.expect("it runs");
     signal(pid, Signal::STOP);
-    wait_for("every thread to stand still", async || {
-        let states = thread_states(pid);
-        if states.iter().all(|state| state.starts_with('T')) { Ok(()) } else { Err(states) }
-    })
-    .await;
+    let stand_still = |states: &Vec<String>| states.iter().all(|state| state.starts_with('T'));
+    wait_for("every thread to stand still", LIMIT, || seen(thread_states(pid), stand_still)).expect("they are stopped");
     let connect = || UnixStream::connect(node.path("run/play/p.sock"));
     let early = connect().expect("a frozen unit's socket takes calls");
     signal(pid, Signal::KILL);
@@ -109,12 +107,7 @@ async fn a_node_comes_back_after_everything_was_killed() {
     let Some(mut node) = Node::start("a_node_comes_back_after_everything_was_killed").await else { return };
     node.script("script", "g", "exec sleep 1000").await;
     node.crash();
-    wait_for("every process to be gone", async || {
-        let left = node.processes();
-        left.iter().for_each(|pid| signal(*pid, Signal::KILL));
-        if left.is_empty() { Ok(()) } else { Err(left) }
-    })
-    .await;
+    node.kill_processes();
     node.boot().await;
     let guest = node.wait_state("script@g", UnitState::Failed).await;
     assert!(guest.meta.exit.is_some(), "{guest:?}");

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{Debug, Write as _},
+    fmt::Write as _,
     fs,
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use acp_base::Failure;
+use acp_dev_wait::{seen, wait_for, wait_for_async};
 use acp_io_client::Client;
 use acp_wire_api::{
     Method,
@@ -20,7 +21,6 @@ use acp_wire_api::{
 use acp_wire_model::unit::UnitState;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 /// How long anything may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -190,11 +190,9 @@ impl Node {
 
     /// Waits until a unit is as wanted and answers it.
     pub(crate) async fn wait_unit(&self, name: &str, wanted: impl Fn(&Unit) -> bool) -> Unit {
-        wait_for(&format!("unit {name}"), async || match self.unit(name).await {
-            Ok(unit) if wanted(&unit) => Ok(unit),
-            other => Err(other),
-        })
-        .await
+        let look = async || seen(self.unit(name).await, |unit| unit.as_ref().is_ok_and(&wanted));
+        let unit = wait_for_async(&format!("unit {name}"), LIMIT, look).await.expect("it comes to be as wanted");
+        unit.expect("it is known")
     }
 
     pub(crate) async fn wait_state(&self, name: &str, state: UnitState) -> Unit {
@@ -203,6 +201,26 @@ impl Node {
 
     pub(crate) fn log(&self, unit: &str) -> String {
         fs::read_to_string(self.path("log").join(format!("{unit}.log"))).unwrap_or_default()
+    }
+
+    /// Waits until the log of a unit is this text.
+    pub(crate) async fn wait_log(&self, unit: &str, text: &str) {
+        let look = async || seen(self.log(unit), |log| log == text);
+        wait_for_async(&format!("the log of {unit}"), LIMIT, look).await.expect("it is written");
+    }
+
+    /// Kills every process of the node, those that come meanwhile too.
+    pub(crate) fn kill_processes(&self) {
+        let ended = wait_for("the end of every process", LIMIT, || {
+            let left = self.processes();
+            left.iter().for_each(|pid| signal(*pid, Signal::KILL));
+            seen(left, Vec::is_empty)
+        });
+        match ended {
+            // A second panic would end the program before the first is told.
+            Err(error) if std::thread::panicking() => eprintln!("{error}"),
+            ended => drop(ended.expect("nothing outlives a kill")),
+        }
     }
 
     /// Every process in the node's control groups.
@@ -236,11 +254,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("{}", fs::read_to_string(self.path("framework.out")).unwrap_or_default());
         }
-        wait_for_nothing(|| {
-            let left = self.processes();
-            left.iter().for_each(|pid| signal(*pid, Signal::KILL));
-            left.is_empty()
-        });
+        self.kill_processes();
         for folder in self.folders() {
             for group in fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
                 drop(fs::remove_dir(group.path()));
@@ -266,25 +280,6 @@ pub(crate) fn request(template: &str, instance: &str) -> SpawnUnitRequest {
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     drop(kill_process(pid, signal).map_err(std::io::Error::from));
-}
-
-/// As [`wait_for`], where nothing can be awaited.
-fn wait_for_nothing(is_nothing: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_nothing() && start.elapsed() < LIMIT {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-pub(crate) async fn wait_for<T, S: Debug>(what: &str, condition: impl AsyncFn() -> Result<T, S>) -> T {
-    let start = Instant::now();
-    loop {
-        match condition().await {
-            Ok(value) => return value,
-            Err(seen) => assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} for {what}; last seen: {seen:#?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A line of `/proc/PID/status`.

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::{
-    harness::{Node, request, signal, status, wait_for},
+    harness::{Node, request, signal, status},
     play::{LIVELY, MODE, SILENT},
 };
 
@@ -29,11 +29,7 @@ async fn everything_starts_in_order_and_a_shutdown_leaves_nothing() {
     assert_eq!(host.node, "n1");
     assert!(["v1", "v2", "hybrid"].contains(&host.cgroups.as_str()), "{host:?}");
     let guest = node.script("script", "g", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done").await;
-    wait_for(
-        "the script to run",
-        async || if node.log("script@g") == "up\n" { Ok(()) } else { Err(node.log("script@g")) },
-    )
-    .await;
+    node.wait_log("script@g", "up\n").await;
     assert_eq!(guest.meta.state, UnitState::Ready);
     assert_eq!(node.shut_down(), Some(0));
     assert_eq!(node.log("script@g"), "up\nbye\n");
@@ -135,11 +131,7 @@ async fn a_unit_that_does_not_stop_is_killed_with_all_it_started() {
     let Some(node) = Node::start("a_unit_that_does_not_stop_is_killed_with_all_it_started").await else { return };
     let script = "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo up; while :; do sleep 0.1; done";
     node.script("script", "x", script).await;
-    wait_for(
-        "the script to run",
-        async || if node.log("script@x") == "up\n" { Ok(()) } else { Err(node.log("script@x")) },
-    )
-    .await;
+    node.wait_log("script@x", "up\n").await;
     let before = node.processes().len();
     let start = Instant::now();
     let unit = node.remove("script@x").await.expect("it was there");
@@ -176,18 +168,10 @@ async fn running_out_of_memory_is_told_apart() {
 async fn units_are_signalled_on_request() {
     let Some(node) = Node::start("units_are_signalled_on_request").await else { return };
     node.script("script", "h", "trap 'echo hup' HUP; echo up; while :; do sleep 0.05; done").await;
-    wait_for(
-        "the script to run",
-        async || if node.log("script@h") == "up\n" { Ok(()) } else { Err(node.log("script@h")) },
-    )
-    .await;
+    node.wait_log("script@h", "up\n").await;
     let request = |signal: &str| SignalUnitRequest { name: "script@h".into(), signal: signal.into() };
     node.call::<SignalUnit>(request("HUP")).await.expect("it is signalled");
-    wait_for(
-        "the signal",
-        async || if node.log("script@h") == "up\nhup\n" { Ok(()) } else { Err(node.log("script@h")) },
-    )
-    .await;
+    node.wait_log("script@h", "up\nhup\n").await;
     let refused = node.call::<SignalUnit>(request("KILL")).await.expect_err("not this one");
     assert_eq!(refused.message, "signal: \"KILL\" is none of HUP, USR1, USR2");
 }

@@ -3,7 +3,7 @@
 use acp_base::Code;
 use acp_wire_api::framework::{ReadLog, ReadLogRequest};
 
-use crate::harness::{Node, wait_for};
+use crate::harness::Node;
 
 fn request(name: &str, lines: u32, follow: bool) -> ReadLogRequest {
     ReadLogRequest { name: name.into(), lines, follow }
@@ -15,10 +15,7 @@ async fn the_end_of_a_log_is_read_and_followed() {
     let script =
         "trap 'echo more' HUP; for i in 1 2 3 4 5; do echo line $i; done; echo up; while :; do sleep 0.05; done";
     node.script("script", "l", script).await;
-    wait_for("the script to run", async || {
-        if node.log("script@l").ends_with("up\n") { Ok(()) } else { Err(node.log("script@l")) }
-    })
-    .await;
+    node.wait_log("script@l", "line 1\nline 2\nline 3\nline 4\nline 5\nup\n").await;
     let framework = node.client.service("framework");
     let reply = framework.call::<ReadLog>(request("script@l", 2, false)).await.expect("it answers");
     assert_eq!(reply.lines, ["line 5", "up"]);

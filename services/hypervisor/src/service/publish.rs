@@ -74,6 +74,12 @@ impl Owner {
         for uid in &unsaved {
             self.save_now(*uid);
         }
+        self.say_health();
+        metrics::systems(self.entries.len());
+    }
+
+    /// Says what this daemon does without.
+    pub(super) fn say_health(&self) {
         if self.entries.values().any(|entry| entry.is_unsaved) {
             self.context.health.degrade("power intents cannot be written: the state directory refuses; see the log");
         } else if self.units.is_none() {
@@ -81,7 +87,6 @@ impl Owner {
         } else {
             self.context.health.ok();
         }
-        metrics::systems(self.entries.len());
     }
 
     fn measure(&mut self, unit: &Unit) {

@@ -19,6 +19,7 @@ impl Owner {
     /// The whole truth, at the first contact and after each loss.
     pub(super) fn all_units(&mut self, units: Vec<Unit>) {
         self.units = Some(units.into_iter().map(|unit| (unit.name.clone(), unit)).collect());
+        self.say_health();
         let uids: Vec<Uid> = self.entries.keys().copied().collect();
         for uid in uids {
             self.learn_identities(uid);

@@ -1,6 +1,7 @@
 //! A hypervisor among its fakes, which can die and come back.
 
 use acp_base::{Failure, Name, Uid};
+use acp_dev_wait::{seen, wait_for_async};
 use acp_hypervisor::{AcceleratorChoice, Config, Hypervisor};
 use acp_io_client::Client;
 use acp_io_daemon::{Context, Daemon};
@@ -153,12 +154,9 @@ impl Node {
     }
 
     pub(crate) async fn wait_for_accelerator(&self) {
-        let deadline = tokio::time::Instant::now() + LIMIT;
-        let mut looks = tokio::time::interval(PAUSE);
-        while self.call::<GetNode>(Empty {}).await.expect("an answer").meta.accelerator.is_empty() {
-            assert!(tokio::time::Instant::now() < deadline, "the accelerator is not decided");
-            looks.tick().await;
-        }
+        let accelerator = async || self.call::<GetNode>(Empty {}).await.expect("an answer").meta.accelerator;
+        let look = async || seen(accelerator().await, |name| !name.is_empty());
+        wait_for_async("an accelerator", LIMIT, look).await.expect("it is decided");
     }
 
     pub(crate) async fn wait(&self, what: &str, condition: impl Fn(&Self) -> bool) {
@@ -166,15 +164,7 @@ impl Node {
     }
 
     async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        let deadline = tokio::time::Instant::now() + LIMIT;
-        let mut looks = tokio::time::interval(PAUSE);
-        while !condition() {
-            let state = || format!("{:#?}", self.world.lock());
-            assert!(tokio::time::Instant::now() < deadline, "never came true: {what}; the world: {}", state());
-            looks.tick().await;
-        }
+        let look = async || condition().then_some(()).ok_or_else(|| format!("{:#?}", self.world.lock()));
+        wait_for_async(what, LIMIT, look).await.expect("it comes true");
     }
 }
-
-/// The pause between two looks at a condition.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);

@@ -14,6 +14,7 @@ use std::{
 
 use acp_base::Uid;
 use acp_core_netplan::dhcp::{Host, host_changes};
+use acp_io_failpoint::point;
 
 /// Passed through by dnsmasq's user, listed by nobody else.
 const PASSAGE: u32 = 0o711;
@@ -57,10 +58,12 @@ impl HostsDirectories {
         let changes = host_changes(hosts, &read(&path)?);
         for (name, entry) in &changes.write {
             write(&path, name, entry)?;
+            passed("network.hosts.written", &path)?;
         }
         for name in &changes.remove {
             let file = path.join(name);
             done(fs::remove_file(&file), &file)?;
+            passed("network.hosts.removed", &path)?;
         }
         Ok(changes.needs_replacement)
     }
@@ -113,10 +116,21 @@ fn read(path: &Path) -> Result<BTreeMap<String, String>, HostsError> {
 
 fn write(directory: &Path, name: &str, entry: &str) -> Result<(), HostsError> {
     let (aside, path) = (directory.join(ASIDE), directory.join(name));
-    let written = fs::write(&aside, entry)
-        .and_then(|()| fs::set_permissions(&aside, Permissions::from_mode(FILE)))
-        .and_then(|()| fs::rename(&aside, &path));
-    written.map_err(|source| HostsError { path, source })
+    let replace = || {
+        fs::write(&aside, entry)?;
+        fs::set_permissions(&aside, Permissions::from_mode(FILE))?;
+        point("network.hosts.aside-written")?;
+        fs::rename(&aside, &path)
+    };
+    let replaced = replace();
+    if replaced.is_err() {
+        done(fs::remove_file(&aside), &aside)?;
+    }
+    replaced.map_err(|source| HostsError { path: path.clone(), source })
+}
+
+fn passed(name: &'static str, path: &Path) -> Result<(), HostsError> {
+    point(name).map_err(|injected| HostsError { path: path.to_owned(), source: injected.into() })
 }
 
 fn done(result: io::Result<()>, path: &Path) -> Result<(), HostsError> {

@@ -1,14 +1,16 @@
 //! dnsmasq, without root, really serves guests.
 
-use std::process::{Child, Command};
+use std::process::Command;
 
 use acp_core_netplan::bridge_link;
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_daemon::new_uid;
 use acp_wire_model::{Kind, Object};
 use serde_json::json;
+use tokio::process;
 
 use crate::{
-    harness::{Node, ip, on_node, wait_for},
+    harness::{LIMIT, Node, ip, on_node},
     taps::declare,
 };
 
@@ -19,25 +21,20 @@ const SCRIPT: &str =
 
 /// A machine on the network: a namespace of its own with a link whose other end is a port of the bridge.
 struct Guest {
-    keeper: Child,
+    keeper: process::Child,
     directory: tempfile::TempDir,
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        drop(self.keeper.kill());
-        drop(self.keeper.wait());
-    }
 }
 
 impl Guest {
     async fn attached_to(bridge: &str) -> Self {
-        let keeper = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().expect("util-linux is installed");
+        let keeper = process::Command::new("unshare").args(["--net", "sleep", "600"]).kill_on_drop(true).spawn();
+        let keeper = keeper.expect("util-linux is installed");
         let guest = Self { keeper, directory: tempfile::tempdir().expect("a directory") };
         let ours = std::fs::read_link("/proc/thread-self/ns/net").expect("our namespace");
-        let theirs = || async { std::fs::read_link(guest.namespace()).ok() };
-        wait_for(theirs, |theirs| theirs.as_ref().is_some_and(|theirs| *theirs != ours)).await;
-        let pid = guest.keeper.id().to_string();
+        let theirs = || std::fs::read_link(guest.namespace()).ok();
+        let look = async || seen(theirs(), |theirs| theirs.as_ref().is_some_and(|theirs| *theirs != ours));
+        wait_for_async("the guest's namespace", LIMIT, look).await.expect("it is made");
+        let pid = guest.pid().to_string();
         ip(&["link", "add", "port", "type", "veth", "peer", "name", "eth0", "address", MAC]);
         ip(&["link", "set", "port", "master", bridge, "up"]);
         ip(&["link", "set", "eth0", "netns", &pid]);
@@ -47,8 +44,12 @@ impl Guest {
         guest
     }
 
+    fn pid(&self) -> u32 {
+        self.keeper.id().expect("it runs")
+    }
+
     fn namespace(&self) -> String {
-        format!("/proc/{}/ns/net", self.keeper.id())
+        format!("/proc/{}/ns/net", self.pid())
     }
 
     fn path(&self, name: &str) -> String {
@@ -59,6 +60,11 @@ impl Guest {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace())).args(arguments).env("LEASE", self.path("lease"));
         command.status().expect("util-linux is installed").success()
+    }
+
+    /// Asks until the answer is as wanted.
+    async fn wait_lease(&self, is_wanted: impl Fn(&Option<String>) -> bool) -> Option<String> {
+        wait_for_async("the lease", LIMIT, async || seen(self.lease(), &is_wanted)).await.expect("it comes or goes")
     }
 
     /// Asks for an address and answers what it was given: address with prefix length, router, name server, host name.
@@ -81,7 +87,7 @@ fn a_guest_gets_what_its_spec_says() {
     on_node(|node| async move {
         let guest = served(&node).await;
         declare(&node, "test", false);
-        let lease = wait_for(|| async { guest.lease() }, Option::is_some).await;
+        let lease = guest.wait_lease(Option::is_some).await;
         assert_eq!(lease.as_deref(), Some("10.77.0.9/24 10.77.0.1 9.9.9.9 demo"));
     });
 }
@@ -91,10 +97,10 @@ fn a_guest_that_is_no_longer_declared_gets_nothing() {
     on_node(|node| async move {
         let guest = served(&node).await;
         declare(&node, "test", false);
-        wait_for(|| async { guest.lease() }, Option::is_some).await;
+        guest.wait_lease(Option::is_some).await;
         node.framework.age_units();
         node.cluster.remove(node.cluster.find(Kind::System, "demo").expect("it is declared").uid);
-        wait_for(|| async { guest.lease() }, Option::is_none).await;
+        guest.wait_lease(Option::is_none).await;
     });
 }
 
@@ -103,19 +109,20 @@ fn an_address_goes_to_its_next_owner_at_once() {
     on_node(|node| async move {
         let guest = served(&node).await;
         declare(&node, "test", false);
-        wait_for(|| async { guest.lease() }, Option::is_some).await;
+        guest.wait_lease(Option::is_some).await;
         node.framework.age_units();
-        let unit = || async { node.framework.unit(node.uid("lan")).map(|unit| unit.uid) };
-        let first = unit().await;
+        let unit = || node.framework.unit(node.uid("lan")).map(|unit| unit.uid);
+        let first = unit();
         node.cluster.remove(node.cluster.find(Kind::System, "demo").expect("it is declared").uid);
-        wait_for(unit, |now| now.is_some() && *now != first).await;
+        let look = async || seen(unit(), |now| now.is_some() && *now != first);
+        wait_for_async("another DHCP server", LIMIT, look).await.expect("it is started");
         let nics = json!([{ "network": "lan", "mac": "52:54:00:00:00:10", "address": "10.77.0.9" }]);
         let spec = json!({ "node": "test", "cpus": 1, "memory_bytes": 67_108_864, "nics": nics });
         let name = "heir".to_owned();
         node.cluster
             .put(Object { kind: Kind::System, name, uid: new_uid(), version: 2, spec, slots: Vec::new() }, false);
         assert!(guest.run(&["ip", "link", "set", "eth0", "address", "52:54:00:00:00:10"]));
-        let lease = wait_for(|| async { guest.lease() }, Option::is_some).await;
+        let lease = guest.wait_lease(Option::is_some).await;
         assert_eq!(lease.as_deref(), Some("10.77.0.9/24 10.77.0.1 9.9.9.9 heir"));
     });
 }

@@ -1,9 +1,15 @@
 //! The one nftables table.
 
-use crate::harness::{on_node, run, wait_for};
+use acp_dev_wait::{seen, wait_for_async};
+
+use crate::harness::{LIMIT, on_node, run};
 
 fn ruleset() -> String {
     run("nft", &["list", "ruleset"])
+}
+
+async fn wait_ruleset(is_wanted: impl Fn(&String) -> bool) {
+    wait_for_async("the ruleset", LIMIT, async || seen(ruleset(), &is_wanted)).await.expect("it is set");
 }
 
 #[test]
@@ -18,13 +24,9 @@ fn the_table_holds_every_network_and_no_other_table_is_touched() {
         }
         assert_eq!(rules.matches("masquerade").count(), 2, "{rules}");
         node.delete("lan").await.expect("nobody uses it");
-        wait_for(|| async { ruleset() }, |rules| !rules.contains("10.77.0.0") && rules.contains("10.78.0.0")).await;
+        wait_ruleset(|rules| !rules.contains("10.77.0.0") && rules.contains("10.78.0.0")).await;
         node.delete("inner").await.expect("nobody uses it");
-        wait_for(
-            || async { ruleset() },
-            |rules| !rules.contains("table inet acp") && rules.contains("table inet mine"),
-        )
-        .await;
+        wait_ruleset(|rules| !rules.contains("table inet acp") && rules.contains("table inet mine")).await;
     });
 }
 
@@ -33,8 +35,8 @@ fn a_table_changed_behind_our_back_is_set_again() {
     on_node(|node| async move {
         node.create("lan", "10.77.0.1/24").await.expect("it comes up");
         run("nft", &["flush", "chain", "inet", "acp", "postrouting"]);
-        wait_for(|| async { ruleset() }, |rules| rules.contains("masquerade")).await;
+        wait_ruleset(|rules| rules.contains("masquerade")).await;
         run("nft", &["delete", "table", "inet", "acp"]);
-        wait_for(|| async { ruleset() }, |rules| rules.contains("masquerade")).await;
+        wait_ruleset(|rules| rules.contains("masquerade")).await;
     });
 }

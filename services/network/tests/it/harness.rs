@@ -10,6 +10,7 @@ use std::{
 };
 
 use acp_base::{Failure, Uid};
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_client::Client;
 use acp_io_daemon::{Context, Daemon};
 use acp_io_netlink::{Link, Netlink};
@@ -26,9 +27,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::peers::{FakeCluster, FakeFramework};
 
 /// How long a condition may take on a loaded machine; most hold within milliseconds.
-const WAIT_LIMIT: Duration = Duration::from_secs(20);
-/// The pause between two looks.
-const WAIT_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A daemon with its peers in a network namespace of its own.
 pub(crate) struct Node {
@@ -93,7 +92,7 @@ impl Node {
     pub(crate) async fn stop(&mut self) {
         let context = self.daemon.take().expect("it runs");
         context.drain.cancel();
-        assert!(context.tasks.join(WAIT_LIMIT).await, "tasks outlive the drain");
+        assert!(context.tasks.join(LIMIT).await, "tasks outlive the drain");
     }
 
     pub(crate) async fn create(&self, name: &str, address: &str) -> Result<(), Failure> {
@@ -143,32 +142,14 @@ impl Node {
 
     /// Waits until a network is up.
     pub(crate) async fn wait_up(&self, network: Uid) {
-        wait_for(
-            || async { self.meta(network) },
-            |meta| meta.as_ref().is_some_and(|meta| meta.state == NetworkState::Up),
-        )
-        .await;
+        let is_up = |meta: &NetworkMeta| meta.state == NetworkState::Up;
+        let look = async || seen(self.meta(network), |meta| meta.as_ref().is_some_and(is_up));
+        wait_for_async("the network to be up", LIMIT, look).await.expect("it comes up");
     }
 
     /// The identity of a declared network.
     pub(crate) fn uid(&self, name: &str) -> Uid {
         self.cluster.find(Kind::Network, name).expect("it is declared").uid
-    }
-}
-
-/// Waits until what `look` sees meets the condition, and answers it.
-pub(crate) async fn wait_for<T: std::fmt::Debug, F: Future<Output = T>>(
-    look: impl Fn() -> F,
-    condition: impl Fn(&T) -> bool,
-) -> T {
-    let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
-    loop {
-        let seen = look().await;
-        if condition(&seen) {
-            return seen;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "not within {WAIT_LIMIT:?}; last seen: {seen:?}");
-        tokio::time::sleep(WAIT_PAUSE).await;
     }
 }
 

@@ -4,15 +4,16 @@ use std::net::Ipv4Addr;
 
 use acp_base::{Change, Code, Uid};
 use acp_core_netplan::{Alias, bridge_link};
-use acp_io_netlink::Kind as LinkKind;
+use acp_dev_wait::{seen, wait_for_async};
+use acp_io_netlink::{Kind as LinkKind, Link};
 use acp_wire_model::{
     Kind, Object,
-    network::{NetworkMeta, NetworkState},
+    network::{NetworkMeta, NetworkState, NetworkStats},
     unit::UnitState,
 };
 use serde_json::json;
 
-use crate::harness::{Node, ip, on_node, read, wait_for};
+use crate::harness::{LIMIT, Node, ip, on_node, read};
 
 const UID: Uid = Uid::from_u128(0x42);
 
@@ -21,6 +22,19 @@ fn declare(node: &Node, uid: Uid, name: &str, address: &str) {
     let spec = json!({ "address": address });
     node.cluster
         .put(Object { kind: Kind::Network, name: name.to_owned(), uid, version: 1, spec, slots: Vec::new() }, false);
+}
+
+/// Waits until there is such a link, as wanted.
+async fn wait_link(node: &Node, name: &str, is_wanted: impl Fn(&Link) -> bool) {
+    let look = async || seen(node.link(name).await, |link| link.as_ref().is_some_and(&is_wanted));
+    wait_for_async("the link", LIMIT, look).await.expect("it is put right");
+}
+
+/// Waits until what is reported of a network is as wanted, and answers it.
+async fn wait_meta(node: &Node, uid: Uid, is_wanted: impl Fn(&Option<NetworkMeta>) -> bool) -> Option<NetworkMeta> {
+    wait_for_async("the network's state", LIMIT, async || seen(node.meta(uid), &is_wanted))
+        .await
+        .expect("it is reported")
 }
 
 #[test]
@@ -39,11 +53,9 @@ fn a_network_is_up_when_its_creation_answers() {
         assert_eq!((meta.link, meta.reason.as_str()), (bridge.name.clone(), ""));
         let unit = node.framework.unit(uid).expect("its DHCP server was asked for");
         assert!(unit.arguments.contains(&format!("--interface={}", bridge.name)), "{unit:?}");
-        wait_for(
-            || async { node.stats(uid) },
-            |stats| stats.as_ref().is_some_and(|stats| stats.links[0].link == bridge.name),
-        )
-        .await;
+        let is_counted = |stats: &NetworkStats| stats.links[0].link == bridge.name;
+        let look = async || seen(node.stats(uid), |stats| stats.as_ref().is_some_and(is_counted));
+        wait_for_async("the network's counters", LIMIT, look).await.expect("they are reported");
     });
 }
 
@@ -73,11 +85,9 @@ fn a_bridge_deleted_behind_our_back_comes_back() {
         let name = bridge_link(node.uid("lan"));
         let first = node.link(&name).await.expect("it is there").index;
         ip(&["link", "delete", &name]);
-        let whole = |link: &Option<acp_io_netlink::Link>| {
-            link.as_ref()
-                .is_some_and(|link| link.index != first && link.up && link.addresses.len() == 1 && link.alias.is_some())
-        };
-        wait_for(|| async { node.link(&name).await }, whole).await;
+        let is_whole =
+            |link: &Link| link.index != first && link.up && link.addresses.len() == 1 && link.alias.is_some();
+        wait_link(&node, &name, is_whole).await;
     });
 }
 
@@ -89,10 +99,7 @@ fn an_address_changed_behind_our_back_is_put_right() {
         ip(&["address", "flush", "dev", &name]);
         ip(&["address", "add", "10.99.0.1/24", "dev", &name]);
         ip(&["link", "set", &name, "down"]);
-        let right = |link: &Option<acp_io_netlink::Link>| {
-            link.as_ref().is_some_and(|link| link.up && link.addresses == [(Ipv4Addr::new(10, 77, 0, 1), 24)])
-        };
-        wait_for(|| async { node.link(&name).await }, right).await;
+        wait_link(&node, &name, |link| link.up && link.addresses == [(Ipv4Addr::new(10, 77, 0, 1), 24)]).await;
     });
 }
 
@@ -103,7 +110,7 @@ fn a_foreign_link_of_our_name_is_reported_and_left_alone() {
         ip(&["link", "add", &name, "type", "bridge"]);
         let before = node.link(&name).await;
         declare(&node, UID, "lan", "10.77.0.1/24");
-        let meta = wait_for(|| async { node.meta(UID) }, Option::is_some).await.expect("it is reported");
+        let meta = wait_meta(&node, UID, Option::is_some).await.expect("it is reported");
         assert_eq!(meta.state, NetworkState::Degraded);
         assert!(meta.reason.contains(&format!("ip link delete {name}")), "{}", meta.reason);
         assert_eq!(
@@ -158,7 +165,7 @@ fn deleting_leaves_nothing() {
         assert_eq!(node.link(&bridge_link(lan)).await, None);
         assert_eq!(node.framework.unit(lan), None);
         assert!(node.link(&bridge_link(inner)).await.is_some() && node.framework.unit(inner).is_some());
-        wait_for(|| async { node.meta(lan) }, Option::is_none).await;
+        wait_meta(&node, lan, Option::is_none).await;
         let again = node.delete("lan").await.expect_err("it is gone");
         assert_eq!(again.code, Code::NotFound);
     });
@@ -187,11 +194,12 @@ fn a_dhcp_server_that_fails_degrades_its_network() {
         node.create("lan", "10.77.0.1/24").await.expect("it comes up");
         let uid = node.uid("lan");
         node.framework.lose_units();
-        wait_for(|| async { node.framework.unit(uid) }, Option::is_some).await;
+        let unit = async || seen(node.framework.unit(uid), Option::is_some);
+        wait_for_async("the DHCP server", LIMIT, unit).await.expect("it is asked for again");
         node.framework.keep_in(UnitState::Backoff);
         let degraded =
             |meta: &Option<NetworkMeta>| meta.as_ref().is_some_and(|meta| meta.state == NetworkState::Degraded);
-        let meta = wait_for(|| async { node.meta(uid) }, degraded).await.expect("it is reported");
+        let meta = wait_meta(&node, uid, degraded).await.expect("it is reported");
         assert_eq!(meta.reason, "DHCP: its unit is backoff");
         node.framework.keep_in(UnitState::Ready);
         node.wait_up(uid).await;
@@ -206,10 +214,8 @@ fn units_and_bridges_of_networks_that_ended_unseen_are_removed() {
         node.stop().await;
         node.cluster.remove(uid);
         node.start();
-        wait_for(
-            || async { (node.framework.unit(uid), node.link(&bridge_link(uid)).await) },
-            |left| *left == (None, None),
-        )
-        .await;
+        let left = async || (node.framework.unit(uid), node.link(&bridge_link(uid)).await);
+        let gone = async || seen(left().await, |left| *left == (None, None));
+        wait_for_async("the end of unit and bridge", LIMIT, gone).await.expect("they are removed");
     });
 }

@@ -2,11 +2,15 @@
 
 use acp_base::{Code, Uid};
 use acp_core_netplan::{Alias, bridge_link, tap_link};
-use acp_io_netlink::Kind as LinkKind;
-use acp_wire_model::{Kind, Object};
+use acp_dev_wait::{seen, wait_for_async};
+use acp_io_netlink::{Kind as LinkKind, Link};
+use acp_wire_model::{
+    Kind, Object,
+    network::{NetworkStats, TapMeta},
+};
 use serde_json::json;
 
-use crate::harness::{Node, on_node, wait_for};
+use crate::harness::{LIMIT, Node, on_node};
 
 const SYSTEM: Uid = Uid::from_u128(0x77);
 const MAC: &str = "52:54:00:00:00:09";
@@ -24,6 +28,12 @@ async fn network(node: &Node) -> u32 {
     node.link(&bridge_link(node.uid("lan"))).await.expect("it is there").index
 }
 
+/// Waits until taps of the network are reported, and answers them.
+async fn wait_tap(node: &Node) -> Vec<TapMeta> {
+    let taps = || node.meta(node.uid("lan")).map(|meta| meta.taps).unwrap_or_default();
+    wait_for_async("a tap", LIMIT, async || seen(taps(), |taps| !taps.is_empty())).await.expect("it is reported")
+}
+
 #[test]
 fn a_tap_is_attached_counted_and_gone_with_its_descriptor() {
     on_node(|node| async move {
@@ -34,21 +44,19 @@ fn a_tap_is_attached_counted_and_gone_with_its_descriptor() {
         let link = node.link(&reply.link).await.expect("it is there");
         assert_eq!((link.kind, link.master, link.up), (LinkKind::Tap, Some(bridge), true));
         assert_eq!(link.alias, Some(Alias(SYSTEM).to_string()));
-        let taps = || async { node.meta(node.uid("lan")).map(|meta| meta.taps).unwrap_or_default() };
-        let taps = wait_for(taps, |taps| !taps.is_empty()).await;
+        let taps = wait_tap(&node).await;
         assert_eq!((taps[0].system.as_str(), taps[0].nic), ("demo", 0));
         let mut frame = [0xff; 70];
         frame[..10].fill(0);
         frame[16..22].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 9]);
         assert_eq!(rustix::io::write(&tap, &frame).expect("the tap takes a frame"), frame.len());
-        let counted = wait_for(
-            || async { node.stats(SYSTEM) },
-            |stats| stats.as_ref().is_some_and(|stats| stats.links[0].rx_packets > 0),
-        );
-        assert_eq!(counted.await.expect("it is reported").links[0].link, reply.link);
+        let is_counted = |stats: &NetworkStats| stats.links[0].rx_packets > 0;
+        let look = async || seen(node.stats(SYSTEM), |stats| stats.as_ref().is_some_and(is_counted));
+        let counted = wait_for_async("the frame", LIMIT, look).await.expect("it is counted");
+        assert_eq!(counted.expect("it is reported").links[0].link, reply.link);
         drop(tap);
-        wait_for(|| async { node.link(&reply.link).await }, Option::is_none).await;
-        wait_for(|| async { node.stats(SYSTEM) }, Option::is_none).await;
+        let gone = async || seen((node.link(&reply.link).await, node.stats(SYSTEM)), |left| *left == (None, None));
+        wait_for_async("the end of the tap", LIMIT, gone).await.expect("it went with its descriptor");
     });
 }
 
@@ -59,11 +67,7 @@ fn a_tap_held_by_a_process_on_its_way_out_is_waited_for() {
         declare(&node, "test", false);
         let (_reply, first) = node.open_tap(SYSTEM, 0).await.expect("a tap");
         let release = async {
-            wait_for(
-                || async { node.meta(node.uid("lan")) },
-                |meta| meta.as_ref().is_some_and(|meta| meta.taps.len() == 1),
-            )
-            .await;
+            assert_eq!(wait_tap(&node).await.len(), 1);
             drop(first);
         };
         let (second, ()) = tokio::join!(node.open_tap(SYSTEM, 0), release);
@@ -94,12 +98,10 @@ fn taps_survive_a_restart_and_follow_a_bridge_that_was_made_anew() {
         node.start();
         let name = bridge_link(node.uid("lan"));
         crate::harness::ip(&["link", "delete", &name]);
-        let reattached =
-            || async { node.link(&name).await.map(|bridge| bridge.index).zip(node.link(&reply.link).await) };
-        wait_for(reattached, |seen| {
-            seen.as_ref().is_some_and(|(bridge, tap)| tap.master == Some(*bridge) && tap.index == before.index)
-        })
-        .await;
+        let links = async || node.link(&name).await.map(|bridge| bridge.index).zip(node.link(&reply.link).await);
+        let is_attached = |(bridge, tap): &(u32, Link)| tap.master == Some(*bridge) && tap.index == before.index;
+        let look = async || seen(links().await, |links| links.as_ref().is_some_and(is_attached));
+        wait_for_async("the tap and the new bridge", LIMIT, look).await.expect("it is attached again");
     });
 }
 

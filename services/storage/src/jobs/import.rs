@@ -3,6 +3,7 @@
 use std::{os::fd::OwnedFd, time::Duration};
 
 use acp_base::{ByteSize, Code, Failure, Name, Uid};
+use acp_io_failpoint::point;
 use acp_io_jobs::JobHandle;
 use acp_wire_api::{
     cluster::{Create, CreateRequest},
@@ -25,6 +26,9 @@ use crate::{
 const DECLARE_ATTEMPTS_MAX: u32 = 120;
 /// The pause between two of them.
 const DECLARE_PAUSE: Duration = Duration::from_secs(2);
+
+/// The pause before the file of an import that failed is removed again.
+const REMOVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is stored of an import: enough to take it up from a URL, to declare a file that is in place, or to undo it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,7 +125,7 @@ async fn run(api: Api, job: JobHandle, mut detail: ImportDetail, fds: Vec<OwnedF
 async fn end(api: &Api, job: &JobHandle, detail: &ImportDetail, result: Result<(), Failure>) {
     let result = match result {
         Ok(()) => Ok(()),
-        Err(failure) => Err(undo(api, detail, failure).await),
+        Err(failure) => undo(api, detail, failure).await,
     };
     metrics::job_ended(IMPORT, result.is_ok());
     api.changed(&detail.pool).await;
@@ -135,7 +139,10 @@ async fn fetch(api: &Api, job: &JobHandle, detail: &ImportDetail, fds: Vec<Owned
     let mut replies = api.worker(&detail.pool).stream_fds::<Import>(request, fds).await?;
     while let Some(reply) = replies.next().await {
         match reply? {
-            ImportReply { done: Some(info), sha256: Some(sha256), .. } => return Ok(Imported::new(&info, sha256)),
+            ImportReply { done: Some(info), sha256: Some(sha256), .. } => {
+                point("storage.import.fetched")?;
+                return Ok(Imported::new(&info, sha256));
+            }
             ImportReply { percent, .. } => job.step(step, percent),
         }
     }
@@ -173,21 +180,22 @@ async fn declare(api: &Api, detail: &ImportDetail) -> Result<(), Failure> {
     };
     let spec = serde_json::to_value(spec).map_err(|error| Failure::internal(format!("the image's spec: {error}")))?;
     let request = CreateRequest { kind: Kind::Image, name: detail.name.clone(), uid: Some(detail.uid), spec };
-    api.cluster().call::<Create>(request).await.map(drop)
+    api.cluster().call::<Create>(request).await?;
+    Ok(point("storage.import.declared")?)
 }
 
 fn is_passing(failure: &Failure) -> bool {
     matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded)
 }
 
-/// Removes the file of an import that failed, unless the image may have been declared after all.
-async fn undo(api: &Api, detail: &ImportDetail, failure: Failure) -> Failure {
+/// Removes the file of an import that failed, unless the image was declared after all: then it is imported.
+async fn undo(api: &Api, detail: &ImportDetail, failure: Failure) -> Result<(), Failure> {
     let undone = match api.find_uid(Kind::Image, detail.uid).await {
-        Ok(None) => remove(api, detail).await,
-        Ok(Some(_)) => return failure,
+        Ok(None) => remove_again(api, detail).await,
+        Ok(Some(_)) => return Ok(()),
         Err(unknown) => Err(unknown),
     };
-    match undone {
+    Err(match undone {
         Ok(()) => failure,
         Err(error) => {
             tracing::warn!(image = %detail.name, reason = %error, "the file of a failed import cannot be removed");
@@ -196,6 +204,17 @@ async fn undo(api: &Api, detail: &ImportDetail, failure: Failure) -> Failure {
             }
             failure.changed(acp_base::Change::Partial)
         }
+    })
+}
+
+/// Removes the file, also when the worker that was at it has ended and its successor is not there yet.
+async fn remove_again(api: &Api, detail: &ImportDetail) -> Result<(), Failure> {
+    match remove(api, detail).await {
+        Err(failure) if is_passing(&failure) => {
+            tokio::time::sleep(REMOVE_PAUSE).await;
+            remove(api, detail).await
+        }
+        removed => removed,
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use acp_base::Uid;
 use acp_core_storeplan::Place;
+use acp_io_failpoint::point;
 use acp_wire_model::image::DiskFormat;
 use rustix::{
     fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags},
@@ -183,6 +184,7 @@ impl Directory {
                 Err(errno) => return Err(WorkerError::errno(format!("remove {place}"))(errno)),
             }
         }
+        point("storage-worker.remove.unlinked")?;
         rustix::fs::fsync(directory).map_err(WorkerError::errno(format!("remove {place} durably")))
     }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use acp_base::{Blame, ByteSize, Code, Failure};
 use acp_core_storeplan::{ChainError, InspectError, Place, SizeError, SourceError};
+use acp_io_failpoint::Injected;
 use acp_io_process::ProcessError;
 
 /// A worker's operation that failed. Unless a variant says otherwise nothing changed: what was begun is removed.
@@ -174,6 +175,12 @@ fn io_code(error: &io::Error) -> Code {
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::FailedPrecondition,
         _ => Code::Unavailable,
+    }
+}
+
+impl From<Injected> for WorkerError {
+    fn from(injected: Injected) -> Self {
+        Self::io("go on")(injected.into())
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use acp_base::Failure;
 use acp_core_storeplan::{Content, HEAD_BYTES, Place, Source, check_sha256, inspect};
 use acp_io_daemon::Sink;
+use acp_io_failpoint::point;
 use acp_wire_api::worker::{FileInfo, Import, ImportReply, ImportRequest};
 use acp_wire_model::image::DiskFormat;
 use tokio::sync::watch;
@@ -72,7 +73,9 @@ impl Worker {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != retrieved.sha256) {
             return Err(WorkerError::Checksum { found: retrieved.sha256, wanted });
         }
+        point("storage-worker.import.retrieved")?;
         let (staged, format) = self.verify(staged, retrieved.bytes).await?;
+        point("storage-worker.import.verified")?;
         let _changing = self.changes.lock().await;
         let info = self.put(&directory, staged, place, format).await?;
         Ok((info, retrieved.sha256))

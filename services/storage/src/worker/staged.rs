@@ -1,8 +1,9 @@
 //! A file in the making.
 
-use std::{fs::File, os::fd::AsFd, os::fd::OwnedFd};
+use std::{fs::File, io, os::fd::AsFd, os::fd::OwnedFd};
 
 use acp_core_storeplan::Place;
+use acp_io_failpoint::point;
 use acp_wire_model::image::DiskFormat;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags},
@@ -44,6 +45,7 @@ impl Staged {
     /// Makes the file durable and moves it to its place, where nothing may be. Blocks for as long as writing takes.
     pub(super) fn put(mut self, place: &Place, format: DiskFormat) -> Result<(), WorkerError> {
         self.file.sync_all().map_err(WorkerError::io("write the file to its disk"))?;
+        point("storage-worker.put.synced")?;
         let target = self.directory.of(place);
         match self.rename(target, &place.file_name(format)) {
             Ok(()) => {}
@@ -53,9 +55,19 @@ impl Staged {
             }
             Err(errno) => return Err(WorkerError::errno(format!("move {place} into place"))(errno)),
         }
-        let durable = rustix::fs::fsync(target).and_then(|()| rustix::fs::fsync(self.directory.staging()));
         self.is_in_place = true;
-        durable.map_err(WorkerError::errno(format!("make {place} durable")))
+        let durable = self.make_durable(target);
+        if durable.is_err() {
+            // What is said not to be there must not be there.
+            self.directory.remove(place)?;
+        }
+        durable.map_err(WorkerError::io(format!("make {place} durable")))
+    }
+
+    fn make_durable(&self, target: &OwnedFd) -> io::Result<()> {
+        point("storage-worker.put.renamed")?;
+        rustix::fs::fsync(target)?;
+        Ok(rustix::fs::fsync(self.directory.staging())?)
     }
 
     /// Moves without replacing. File systems without that kind of rename, NFS among them, get a second name first.

@@ -9,6 +9,7 @@ use std::{
 use acp_base::{ByteSize, Failure, Name};
 use acp_core_storeplan::{Chain, ChainError, Place, check_expansion, check_size};
 use acp_io_daemon::Sink;
+use acp_io_failpoint::point;
 use acp_wire_api::{
     storage::Layer,
     worker::{Copy, CopyReply, CopyRequest, CreateRequest, ExpandRequest, FileInfo, FileRef, OpenReply},
@@ -61,6 +62,7 @@ impl Worker {
                 staged
             }
         };
+        point("storage-worker.create.formatted")?;
         self.put(&directory, staged, wanted.place, wanted.format).await
     }
 
@@ -104,6 +106,7 @@ impl Worker {
         let staged = stage(&directory).await?;
         let say = |now| percent.store(now, Ordering::Relaxed);
         tool::convert(layers, &staged, format, self.config.copy_limit(), say).await?;
+        point("storage-worker.copy.converted")?;
         let _changing = self.changes.lock().await;
         self.put(&directory, staged, target, format).await
     }
@@ -123,6 +126,7 @@ impl Worker {
         let format = chain.0[0].1;
         let file = open_free(&directory, &place, format).await?;
         enlarge(file, format, request.size_bytes, &place).await?;
+        point("storage-worker.expand.durable")?;
         self.inventory(&directory).await?.info(&place)
     }
 
@@ -154,6 +158,7 @@ impl Worker {
         let chain = inventory.files.check_write(&place)?;
         let (top, below) = (chain.0[0].clone(), Chain(chain.0[1..].to_vec()));
         let mut files = vec![OwnedFd::from(open_for_writing(&directory, &top.0, top.1).await?)];
+        point("storage-worker.open.marked")?;
         files.extend(open_layers(&directory, &below).await?.into_iter().map(|(file, _)| file));
         let layers = chain.0.iter().enumerate();
         let layers = layers.map(|(depth, (_, format))| Layer { format: *format, writable: depth == 0 }).collect();
@@ -174,7 +179,18 @@ impl Worker {
         }
         let target = place.clone();
         blocking(move || staged.put(&target, format)).await?;
-        self.inventory(directory).await?.info(&place)
+        let info = self.look_at(directory, &place).await;
+        if info.is_err() {
+            // What is said not to be there must not be there.
+            let (directory, place) = (directory.clone(), place);
+            blocking(move || directory.remove(&place)).await?;
+        }
+        info
+    }
+
+    async fn look_at(&self, directory: &Directory, place: &Place) -> Result<FileInfo, WorkerError> {
+        point("storage-worker.put.durable")?;
+        self.inventory(directory).await?.info(place)
     }
 
     /// Refuses new files when the pool has less than its reserve, or less than what is needed on top of it.
@@ -194,7 +210,9 @@ pub(super) const PROGRESS_PAUSE: std::time::Duration = std::time::Duration::from
 
 pub(super) async fn stage(directory: &Directory) -> Result<Staged, WorkerError> {
     let directory = directory.clone();
-    blocking(move || Staged::new(&directory)).await
+    let staged = blocking(move || Staged::new(&directory)).await?;
+    point("storage-worker.stage.made")?;
+    Ok(staged)
 }
 
 fn name(text: &str) -> Result<Name, WorkerError> {
@@ -279,12 +297,19 @@ async fn check_free(directory: &Directory, place: &Place, format: DiskFormat) ->
 
 async fn enlarge(file: File, format: DiskFormat, size: ByteSize, place: &Place) -> Result<(), WorkerError> {
     if format == DiskFormat::Raw {
-        let grow = move || file.set_len(size.bytes()).and_then(|()| file.sync_all());
+        let grow = move || {
+            file.set_len(size.bytes())?;
+            point("storage-worker.expand.lengthened")?;
+            file.sync_all()
+        };
         return blocking(move || grow().map_err(WorkerError::io("enlarge the disk"))).await;
     }
     let copy = file.try_clone().map_err(WorkerError::io("duplicate a descriptor"))?;
     match tool::resize(copy.into(), size).await {
-        Ok(()) => blocking(move || file.sync_all().map_err(WorkerError::io("write the disk"))).await,
+        Ok(()) => {
+            point("storage-worker.expand.resized")?;
+            blocking(move || file.sync_all().map_err(WorkerError::io("write the disk"))).await
+        }
         Err(ResizeError::InUse) => Err(WorkerError::InUse(place.clone())),
         Err(ResizeError::Other(error)) => Err(error),
     }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use acp_base::{ByteSize, Code, Failure, Name, Uid};
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_client::ServiceClient;
 use acp_io_daemon::{Context, Daemon};
 use acp_storage::{Config, Storage};
@@ -23,8 +24,8 @@ use tempfile::TempDir;
 
 use crate::{
     download,
-    fakes::{Cluster, Framework},
-    rig::{LIMIT, make_image, wait_for},
+    fakes::{Cluster, Framework, Metas},
+    rig::{LIMIT, make_image},
 };
 
 struct Node {
@@ -117,27 +118,31 @@ impl Node {
     }
 
     async fn end_of(&self, id: Uid) -> Job {
-        wait_for("the job's end", async || {
+        let look = async || {
             let reply = self.client().call::<jobs::Get>(jobs::JobRequest { id }).await;
-            match reply {
-                Ok(reply) if reply.job.state.is_final() => Ok(reply.job),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await
+            seen(reply, |reply| reply.as_ref().is_ok_and(|reply| reply.job.state.is_final()))
+        };
+        let reply = wait_for_async("the job's end", LIMIT, look).await.expect("it ends");
+        reply.expect("it is known").job
+    }
+
+    /// Waits until what is published of a kind is as wanted, and answers it.
+    async fn wait_metas(&self, kind: Kind, is_wanted: impl Fn(&Metas) -> bool) -> Metas {
+        let look = async || seen(self.cluster.metas(kind), &is_wanted);
+        wait_for_async(&format!("every {kind} as published"), LIMIT, look).await.expect("it comes to be as wanted")
+    }
+
+    /// Waits until this many files are in staging.
+    async fn wait_staged(&self, count: usize) {
+        let staged = || fs::read_dir(self.pool_file("staging")).expect("readable").count();
+        let look = async || seen(staged(), |staged| *staged == count);
+        wait_for_async("the files in staging", LIMIT, look).await.expect("they come and go");
     }
 
     async fn pool_state(&self, pool: &str, state: &str) -> String {
-        wait_for(&format!("pool {pool} to be {state}"), async || {
-            let metas = self.cluster.metas(Kind::Pool);
-            let meta = metas.get(pool).cloned().unwrap_or_default();
-            if meta["state"] == state {
-                Ok(meta["reason"].as_str().unwrap_or_default().to_owned())
-            } else {
-                Err(meta.to_string())
-            }
-        })
-        .await
+        let metas =
+            self.wait_metas(Kind::Pool, |metas| metas.get(pool).is_some_and(|meta| meta["state"] == state)).await;
+        metas[pool]["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -174,11 +179,8 @@ async fn a_pool_is_declared_when_it_is_ready_and_not_otherwise() {
 async fn volumes_are_published_as_they_come_and_go() {
     let node = Node::with_pool().await;
     node.create_volume("a", None).await.expect("made");
-    let published = wait_for("the volume's slot", async || {
-        node.cluster.metas(Kind::Volume).get("default/a").cloned().ok_or_else(String::new)
-    })
-    .await;
-    assert_eq!(published["size_bytes"], 8 << 20);
+    let published = node.wait_metas(Kind::Volume, |metas| metas.contains_key("default/a")).await;
+    assert_eq!(published["default/a"]["size_bytes"], 8 << 20);
     assert_eq!(node.create_volume("a", None).await.expect("found").size_bytes, ByteSize::mib(8));
     let unknown = node.delete_volume("b", false).await.expect_err("none");
     assert_eq!(unknown.code, Code::NotFound);
@@ -190,11 +192,7 @@ async fn volumes_are_published_as_they_come_and_go() {
     assert_eq!(used.message, "the volume default/a is a disk of system web: delete that first");
     node.create_volume("b", None).await.expect("made");
     node.delete_volume("b", false).await.expect("unused");
-    wait_for("the slot to go", async || {
-        let metas = node.cluster.metas(Kind::Volume);
-        if metas.keys().eq(["default/a"]) { Ok(()) } else { Err(format!("{metas:?}")) }
-    })
-    .await;
+    node.wait_metas(Kind::Volume, |metas| metas.keys().eq(["default/a"])).await;
 }
 
 #[tokio::test]
@@ -224,12 +222,8 @@ async fn a_volume_is_opened_cloned_and_enlarged() {
     let size_bytes = ByteSize::mib(16);
     let expand = api::ExpandVolumeRequest { pool: name("default"), volume: name("full"), size_bytes };
     assert_eq!(node.client().call::<api::ExpandVolume>(expand).await.expect("grown").size_bytes, size_bytes);
-    wait_for("the clone's slot", async || {
-        let metas = node.cluster.metas(Kind::Volume);
-        let is_said = metas.get("default/linked").is_some_and(|meta| meta["backing"]["name"] == "a");
-        if is_said { Ok(()) } else { Err(format!("{metas:?}")) }
-    })
-    .await;
+    let is_said = |metas: &Metas| metas.get("default/linked").is_some_and(|meta| meta["backing"]["name"] == "a");
+    node.wait_metas(Kind::Volume, is_said).await;
 }
 
 #[tokio::test]
@@ -240,11 +234,8 @@ async fn an_image_is_imported_used_and_deleted() {
     assert_eq!((job.state, job.verb.as_str()), (JobState::Succeeded, "image-import"));
     let image = node.cluster.object(Kind::Image, "debian").expect("declared");
     assert_eq!((&image.spec["format"], &image.spec["virtual_size_bytes"]), (&"qcow2".into(), &(4 << 20).into()));
-    wait_for("the image's slot", async || {
-        let metas = node.cluster.metas(Kind::Image);
-        if metas.get("debian").is_some_and(|meta| meta["present"] == true) { Ok(()) } else { Err(format!("{metas:?}")) }
-    })
-    .await;
+    let is_present = |metas: &Metas| metas.get("debian").is_some_and(|meta| meta["present"] == true);
+    node.wait_metas(Kind::Image, is_present).await;
     assert_eq!(node.import("debian", None).await.expect_err("exists").code, Code::AlreadyExists);
     node.create_volume("disk", Some("debian")).await.expect("made");
     let used = node.delete_image("debian").await.expect_err("used");
@@ -330,13 +321,8 @@ async fn an_interrupted_download_is_taken_up_again() {
     })
     .await;
     let id = node.import("far", Some(format!("http://127.0.0.1:{port}/image"))).await.expect("started");
-    wait_for(
-        "the request",
-        async || {
-            if asked.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err("nobody asked".to_owned()) }
-        },
-    )
-    .await;
+    let look = async || seen(asked.load(Ordering::SeqCst), |count| *count > 0);
+    wait_for_async("the request", LIMIT, look).await.expect("the image is asked for");
     node.restart().await;
     drop(hold);
     let job = node.end_of(id).await;
@@ -351,22 +337,14 @@ async fn an_interrupted_import_from_a_descriptor_is_undone() {
     let mut node = Node::with_pool().await;
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let id = node.import_fds("near", None, vec![reader.into()]).await.expect("started");
-    wait_for("the import to begin", async || {
-        let staged = fs::read_dir(node.pool_file("staging")).expect("readable").count();
-        if staged == 1 { Ok(()) } else { Err(format!("{staged} files")) }
-    })
-    .await;
+    node.wait_staged(1).await;
     node.restart().await;
     let job = node.end_of(id).await;
     assert_eq!(job.state, JobState::Failed);
     let message = job.error.expect("a reason").message;
     assert!(message.ends_with("nothing of it is left: import the image again"), "{message}");
     drop(writer);
-    wait_for("staging to be empty", async || {
-        let staged = fs::read_dir(node.pool_file("staging")).expect("readable").count();
-        if staged == 0 { Ok(()) } else { Err(format!("{staged} files")) }
-    })
-    .await;
+    node.wait_staged(0).await;
     assert_eq!(fs::read_dir(node.pool_file("images")).expect("readable").count(), 0);
     assert!(node.cluster.object(Kind::Image, "near").is_none());
 }
@@ -379,19 +357,14 @@ async fn a_cancelled_import_leaves_nothing() {
     node.client().call::<jobs::Cancel>(jobs::JobRequest { id }).await.expect("cancelled");
     assert_eq!(node.end_of(id).await.state, JobState::Cancelled);
     drop(writer);
-    wait_for("staging to be empty", async || {
-        let staged = fs::read_dir(node.pool_file("staging")).expect("readable").count();
-        if staged == 0 { Ok(()) } else { Err(format!("{staged} files")) }
-    })
-    .await;
+    node.wait_staged(0).await;
 }
 
 #[tokio::test]
 async fn a_restarted_daemon_finds_everything_again() {
     let mut node = Node::with_pool().await;
     node.create_volume("a", None).await.expect("made");
-    wait_for("the slot", async || node.cluster.metas(Kind::Volume).get("default/a").cloned().ok_or_else(String::new))
-        .await;
+    node.wait_metas(Kind::Volume, |metas| metas.contains_key("default/a")).await;
     node.restart().await;
     assert_eq!(node.create_volume("a", None).await.expect("found").size_bytes, ByteSize::mib(8));
     node.pool_state("default", "ready").await;
@@ -411,10 +384,7 @@ async fn a_removed_pool_is_forgotten() {
     let uid = node.cluster.object(Kind::Pool, "default").expect("declared").uid;
     let delete = acp_wire_api::cluster::DeleteRequest { kind: Kind::Pool, uid };
     node.storage.client.service("cluster").call::<acp_wire_api::cluster::Delete>(delete).await.expect("deleted");
-    wait_for("the slots to go", async || {
-        let left = (node.cluster.metas(Kind::Pool), node.cluster.metas(Kind::Volume));
-        if left.0.is_empty() && left.1.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    node.wait_metas(Kind::Pool, Metas::is_empty).await;
+    node.wait_metas(Kind::Volume, Metas::is_empty).await;
     assert_eq!(node.create_volume("a", None).await.expect_err("no pool").code, Code::NotFound);
 }

@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::rig::{Rig, Source, config, make_image, wait_for};
+use crate::rig::{Rig, Source, config, make_image};
 
 /// Answers every request with what `answer` makes of its path, until the test ends.
 pub(crate) async fn server(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> u16 {
@@ -131,11 +131,7 @@ async fn a_download_that_nobody_waits_for_ends_with_its_curl() {
     let mut rest = [0; 64];
     let end = tokio::time::timeout(Duration::from_secs(10), peer.read(&mut rest)).await.expect("closes");
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-    wait_for("staging to be empty", async || {
-        let files = rig.files();
-        if files.is_empty() { Ok(()) } else { Err(format!("{files:?}")) }
-    })
-    .await;
+    rig.wait_files("staging to be empty", Vec::is_empty).await;
 }
 
 async fn begin_answer(peer: &mut TcpStream) {

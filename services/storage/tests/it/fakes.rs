@@ -20,6 +20,9 @@ use tokio::sync::watch;
 
 use crate::rig::{config, worker_context};
 
+/// The meta slots of a kind by name.
+pub(crate) type Metas = BTreeMap<String, Value>;
+
 /// Objects and slots.
 #[derive(Clone, Default)]
 pub(crate) struct Cluster {
@@ -56,7 +59,7 @@ impl Cluster {
     }
 
     /// The meta slots of a kind: by the object's name for reported kinds, by its uid for declared ones.
-    pub(crate) fn metas(&self, kind: Kind) -> BTreeMap<String, Value> {
+    pub(crate) fn metas(&self, kind: Kind) -> Metas {
         let state = self.lock();
         let metas = state.slots.iter().filter(|((_, facet), report)| facet == "Meta" && report.kind == kind);
         metas

@@ -5,10 +5,11 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use acp_base::{ByteSize, Failure, Uid};
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_client::ServiceClient;
 use acp_io_daemon::Context;
 use acp_storage::worker::{self, Pool, WorkerConfig};
@@ -137,6 +138,11 @@ impl Rig {
         Ok(last.expect("a last reply"))
     }
 
+    /// Waits until the names of all files of the pool are as wanted.
+    pub(crate) async fn wait_files(&self, what: &str, is_wanted: impl Fn(&Vec<String>) -> bool) {
+        wait_for_async(what, LIMIT, async || seen(self.files(), &is_wanted)).await.expect("the worker acts");
+    }
+
     /// The names of all files of the pool, its mark left out.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
@@ -191,16 +197,4 @@ pub(crate) fn make_image(path: &Path) {
     let path = path.to_str().expect("a path in UTF-8");
     run("qemu-img", &["create", "-q", "-f", "qcow2", path, "4M"]);
     run("qemu-io", &["-f", "qcow2", "-c", "write -P 7 0 4M", path]);
-}
-
-/// Waits for a condition; what it answered last is part of the failure.
-pub(crate) async fn wait_for<T>(what: &str, mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let start = Instant::now();
-    loop {
-        match condition().await {
-            Ok(value) => return value,
-            Err(last) => assert!(start.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}; last: {last}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

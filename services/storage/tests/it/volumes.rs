@@ -2,13 +2,15 @@
 
 use std::{
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
-    process::{Child, Command, Stdio},
+    process::Stdio,
 };
 
 use acp_base::{ByteSize, Code};
+use acp_dev_wait::{wait_for, wait_for_async};
 use acp_wire_model::image::DiskFormat;
+use tokio::process::{Child, Command};
 
-use crate::rig::{Rig, Source, image, make_image, run, volume, wait_for};
+use crate::rig::{LIMIT, Rig, Source, image, make_image, run, volume};
 
 const SIZE: ByteSize = ByteSize::mib(8);
 
@@ -172,51 +174,41 @@ async fn qemu_runs_on_the_descriptors() {
     rig.create_as("a", DiskFormat::Qcow2, None, Some(volume("base"))).await.expect("made");
     let (_, fds) = rig.open("a").await.expect("opened");
     let control = rig.outside("qmp.sock");
-    let mut qemu = Qemu::start(&fds, &control.display().to_string());
+    let mut qemu = start_qemu(&fds, &control.display().to_string());
     drop(fds);
-    wait_for("QEMU to be up", async || {
-        let end = qemu.0.try_wait().expect("a child");
+    wait_for("QEMU to be up", LIMIT, || {
+        let end = qemu.try_wait().expect("a child");
         assert_eq!(end, None, "QEMU takes the disk");
-        std::os::unix::net::UnixStream::connect(&control).map(drop).map_err(|error| error.to_string())
+        std::os::unix::net::UnixStream::connect(&control)
     })
-    .await;
+    .expect("it listens");
     assert_eq!(rig.open("a").await.expect_err("in use").code, Code::FailedPrecondition);
     drop(qemu);
-    wait_for("the volume to be free", async || rig.open("a").await.map(drop).map_err(|failure| failure.message)).await;
+    let free = wait_for_async("the volume to be free", LIMIT, async || rig.open("a").await).await;
+    drop(free.expect("QEMU gave it back"));
 }
 
-struct Qemu(Child);
-
-impl Qemu {
-    fn start(fds: &[std::os::fd::OwnedFd], control: &str) -> Self {
-        let mut command = Command::new("sh");
-        // The shell hands descriptors on that the test marks as inheritable.
-        let sets: Vec<String> = fds
-            .iter()
-            .enumerate()
-            .map(|(set, fd)| {
-                rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).expect("inheritable");
-                format!("-add-fd fd={},set={set}", fd.as_raw_fd())
-            })
-            .collect();
-        let script = format!(
-            "exec qemu-system-x86_64 -accel tcg -machine q35 -m 32 -nodefaults -display none -S {} \
-             -blockdev driver=file,node-name=f1,filename=/dev/fdset/1,read-only=on \
-             -blockdev driver=qcow2,node-name=q1,file=f1,read-only=on \
-             -blockdev driver=file,node-name=f0,filename=/dev/fdset/0 \
-             -blockdev driver=qcow2,node-name=q0,file=f0,backing=q1 \
-             -device virtio-blk-pci,drive=q0 -qmp unix:{control},server=on,wait=off",
-            sets.join(" ")
-        );
-        Self(command.args(["-c", &script]).stdin(Stdio::null()).spawn().expect("sh"))
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.0.kill().expect("its own child");
-        self.0.wait().expect("its own child");
-    }
+fn start_qemu(fds: &[std::os::fd::OwnedFd], control: &str) -> Child {
+    let mut command = Command::new("sh");
+    // The shell hands descriptors on that the test marks as inheritable.
+    let sets: Vec<String> = fds
+        .iter()
+        .enumerate()
+        .map(|(set, fd)| {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).expect("inheritable");
+            format!("-add-fd fd={},set={set}", fd.as_raw_fd())
+        })
+        .collect();
+    let script = format!(
+        "exec qemu-system-x86_64 -accel tcg -machine q35 -m 32 -nodefaults -display none -S {} \
+         -blockdev driver=file,node-name=f1,filename=/dev/fdset/1,read-only=on \
+         -blockdev driver=qcow2,node-name=q1,file=f1,read-only=on \
+         -blockdev driver=file,node-name=f0,filename=/dev/fdset/0 \
+         -blockdev driver=qcow2,node-name=q0,file=f0,backing=q1 \
+         -device virtio-blk-pci,drive=q0 -qmp unix:{control},server=on,wait=off",
+        sets.join(" ")
+    );
+    command.args(["-c", &script]).stdin(Stdio::null()).kill_on_drop(true).spawn().expect("sh")
 }
 
 #[tokio::test]
@@ -259,22 +251,11 @@ async fn a_copy_that_nobody_waits_for_leaves_nothing() {
     run("qemu-io", &["-f", "qcow2", "-c", "write -P 7 0 64M", &path]);
     let request = acp_wire_api::worker::CopyRequest { source: volume("a"), target: "b".into() };
     let replies = rig.client().stream::<acp_wire_api::worker::Copy>(request).await.expect("begun");
-    wait_for("the copy to begin", async || {
-        let files = rig.files();
-        if files.iter().any(|file| file.starts_with("staging/") || file.starts_with("volumes/b")) {
-            Ok(())
-        } else {
-            Err(format!("{files:?}"))
-        }
-    })
-    .await;
+    let has = |files: &Vec<String>, prefix: &str| files.iter().any(|file| file.starts_with(prefix));
+    rig.wait_files("the copy to begin", |files| has(files, "staging/") || has(files, "volumes/b")).await;
     let was_done = rig.files().contains(&"volumes/b.qcow2".to_owned());
     drop(replies);
-    wait_for("staging to be empty", async || {
-        let files = rig.files();
-        if files.iter().any(|file| file.starts_with("staging/")) { Err(format!("{files:?}")) } else { Ok(()) }
-    })
-    .await;
+    rig.wait_files("staging to be empty", |files| !has(files, "staging/")).await;
     let expected: &[&str] = if was_done { &["volumes/a.qcow2", "volumes/b.qcow2"] } else { &["volumes/a.qcow2"] };
     assert_eq!(rig.files(), expected);
 }

@@ -4,13 +4,14 @@ use std::{
     io::Write,
     os::{fd::AsRawFd, unix::net::UnixListener},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Stdio,
 };
 
 use acp_wire_api::{
     Empty,
     vmm::{AttachConsoleRequest, MachineState, Reset, Resume},
 };
+use tokio::process::{Child, Command};
 
 use crate::vmm::{INSTANCE, TestVmm};
 
@@ -46,17 +47,8 @@ const GUEST: &[u8] = &[
     b'g', b'r', b'e', b'e', b't', b'i', b'n', b'g', b'\r', b'\n', 0,
 ];
 
-struct Qemu(Child);
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// Starts QEMU on sockets that are bound beforehand and inherited, as the framework does.
-fn start(folder: &Path) -> Option<Qemu> {
+fn start(folder: &Path) -> Option<Child> {
     let sockets = folder.join("vmm").join(INSTANCE);
     let state = folder.join("state").join("vmm").join(INSTANCE);
     for folder in [&sockets, &state] {
@@ -94,9 +86,10 @@ fn start(folder: &Path) -> Option<Qemu> {
         .args(["-device", "isa-serial,chardev=con"])
         .args(["-drive", &format!("file={},format=raw,if=none,id=d0", disk.display()), "-device", "ide-hd,drive=d0"])
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .spawn();
     match child {
-        Ok(child) => Some(Qemu(child)),
+        Ok(child) => Some(child),
         Err(error) => {
             writeln!(std::io::stderr(), "skipped: {PROGRAM} cannot be run: {error}").expect("stderr is open");
             None
@@ -135,7 +128,7 @@ async fn a_guest_greets_echoes_is_left_alone_by_a_restart_and_powers_off() {
     let gone = machine.until_state(MachineState::Gone).await;
     assert!(gone.guest_shutdown, "the guest itself powered off");
     screen.until_end().await;
-    assert!(qemu.0.wait().expect("it ends").success());
+    assert!(qemu.wait().await.expect("it ends").success());
     let (_, mut screen) = vmm.attach(all).await;
     screen.until_end().await;
     assert_eq!(screen.seen, "greeting\r\nabcgreeting\r\nstill here");

@@ -61,10 +61,7 @@ impl System {
             (Step::DeleteSpec, Ok(())) => self.deleted(out),
             (Step::DeleteSpec, Err(failure)) if failure.code == Code::NotFound => self.deleted(out),
             (Step::DeleteVolumes, Err(failure)) if self.may_give_up(&failure) => self.give_up_deleting(failure, out),
-            (Step::RemoveUnits | Step::DeleteVolumes | Step::DeleteSpec, Err(failure)) => {
-                self.durable.reason = failure.message;
-                self.retry_later(now);
-            }
+            (Step::RemoveUnits | Step::DeleteVolumes | Step::DeleteSpec, Err(failure)) => self.retry_later(now, failure),
             _ => {}
         }
     }
@@ -113,7 +110,9 @@ impl System {
         self.perform(step, out);
     }
 
-    pub(super) fn retry_later(&mut self, now: BootInstant) {
+    /// A step of removing that failed is tried again, each time after a longer pause; until then one is told why.
+    pub(super) fn retry_later(&mut self, now: BootInstant, failure: Failure) {
+        self.durable.reason = failure.message;
         self.deadline = Some(now + policy::retry_pause(self.retries));
         self.retries += 1;
     }

@@ -89,10 +89,7 @@ impl System {
         match (step, result) {
             (Step::SpawnQemu | Step::SpawnVmm, _) if !self.is_spawning() => self.perform(Step::RemoveUnits, out),
             (Step::RemoveUnits, Ok(())) => self.removed(now, out),
-            (Step::RemoveUnits, Err(failure)) => {
-                self.durable.reason = failure.message;
-                self.retry_later(now);
-            }
+            (Step::RemoveUnits, Err(failure)) => self.retry_later(now, failure),
             _ => {}
         }
     }

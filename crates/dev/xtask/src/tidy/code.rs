@@ -16,9 +16,6 @@ const LEFT_OPEN: [(&str, &str); 5] = [
     (concat!("FIX", "ME"), "a defect left open"),
 ];
 
-/// What a function is called that waits for a condition with a limit, and may pause between two looks.
-const WAITER: &str = "fn wait_for";
-
 pub(super) fn check(files: &[File]) -> Vec<String> {
     let rust = files.iter().filter(|file| file.is_rust());
     let mut findings: Vec<String> =
@@ -49,19 +46,14 @@ fn left_open(file: &File) -> Vec<String> {
         .collect()
 }
 
-/// Tests wait for conditions with a limit. Those in a file follow its `#[cfg(test)]`.
+/// Tests wait for conditions with a limit, by `acp_dev_wait::wait_for`. Those in a file follow its `#[cfg(test)]`.
 fn sleeps(file: &File) -> Vec<String> {
     let mut in_tests = file.path.starts_with("tests/") || file.path.contains("/tests/");
-    let mut in_waiter = false;
     let mut found = Vec::new();
     for (number, line) in file.text.lines().enumerate() {
         in_tests |= line.starts_with("#[cfg(test)]");
-        if is_function(line) {
-            in_waiter = line.contains(WAITER);
-        }
-        if in_tests && !in_waiter && line.contains(concat!("sleep", "(")) {
-            found
-                .push(file.at(number, "a test that sleeps; wait for a condition with a limit instead, see `wait_for`"));
+        if in_tests && line.contains(concat!("sleep", "(")) {
+            found.push(file.at(number, "a test that sleeps; wait for a condition with `acp_dev_wait::wait_for`"));
         }
     }
     found
@@ -128,8 +120,7 @@ mod tests {
     #[test]
     fn a_sleep_is_found_in_tests_only() {
         let sleep = concat!("sleep", "(1)");
-        let text =
-            format!("fn f() {{\n{sleep}\n}}\n#[cfg(test)]\nfn wait_for() {{\n{sleep}\n}}\nfn t() {{\n{sleep}\n}}\n");
+        let text = format!("fn f() {{\n{sleep}\n}}\n#[cfg(test)]\nfn t() {{\n{sleep}\n}}\n");
         assert_eq!(sleeps(&file("crates/a/src/lib.rs", &text)).len(), 1);
         assert_eq!(sleeps(&file("crates/a/tests/it.rs", &text)).len(), 2);
     }

@@ -7,10 +7,11 @@ use std::{
 };
 
 use acp_base::{Change, Code, Failure};
-use acp_io_varlink::{IncomingCall, OutgoingReply, Peer, ReadError, Reader, Writer};
+use acp_io_varlink::{Account, IncomingCall, OutgoingReply, Peer, Purpose, ReadError, Reader, Writer};
 use acp_wire_api::{Flavor, error};
 use serde_json::Value;
 use tokio::{
+    net::UnixStream,
     sync::mpsc,
     time::{Instant, timeout},
 };
@@ -30,24 +31,27 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a refusal may take to be written.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How large a call may be, in bytes, before it counts as held while it is answered.
+const CALL_BYTES_FREE: usize = 4 * 1024;
+/// How much a descriptor that came with a call counts as, in bytes.
+const DESCRIPTOR_BYTES: usize = 4 * 1024;
+
 /// Why a connection ends; nothing is owed to anybody then.
 #[derive(Debug)]
 struct Ended;
-
-type Next = Result<(IncomingCall, Vec<OwnedFd>), ReadError>;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     reader: Reader,
     writer: Writer,
     caller: Caller,
+    account: Arc<Account>,
     shared: Arc<Shared>,
-    /// A call that came while the one before was being answered.
-    parked: Option<(IncomingCall, Vec<OwnedFd>)>,
 }
 
 /// Tells a caller why it is turned away.
-pub(super) async fn refuse(mut writer: Writer, failure: Failure) {
+pub(super) async fn refuse(stream: UnixStream, failure: Failure) {
+    let (_reader, mut writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX, None);
     let parameters = error::parameters(&failure);
     let name = error::error_name(failure.code);
     let reply = OutgoingReply { error: Some(&name), parameters: &parameters, continues: false };
@@ -56,40 +60,87 @@ pub(super) async fn refuse(mut writer: Writer, failure: Failure) {
     }
 }
 
+/// Holds a conversation until either side ends it.
+pub(super) async fn converse(mut connection: Connection) {
+    let account = Arc::clone(&connection.account);
+    let upgrade = tokio::select! {
+        biased;
+        upgrade = connection.serve() => upgrade,
+        () = account.evicted() => return connection.leave().await,
+    };
+    if let Some(upgrade) = upgrade {
+        connection.hand_over(upgrade).await;
+    }
+}
+
 impl Connection {
-    pub(super) fn new(reader: Reader, writer: Writer, peer: Peer, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(stream: UnixStream, peer: Peer, shared: Arc<Shared>) -> Self {
+        let account = shared.budget.open(peer.uid);
+        let (reader, writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX, Some(Arc::clone(&account)));
         let caller = Caller::new(peer, &shared.context.identities);
-        Self { reader, writer, caller, shared, parked: None }
+        Self { reader, writer, caller, account, shared }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Answers calls until one asks for the raw connection, or the connection ends.
+    async fn serve(&mut self) -> Option<Upgrade> {
         loop {
             let (call, fds) = match self.next_call().await {
                 Ok(next) => next,
-                Err(error) => return self.say_goodbye(&error).await,
+                Err(error) => {
+                    self.say_goodbye(&error).await;
+                    return None;
+                }
             };
-            match self.answer(call, fds).await {
+            let held = call.parameters.as_ref().map_or(0, |parameters| parameters.get().len());
+            let held = if held > CALL_BYTES_FREE { held } else { 0 } + fds.len() * DESCRIPTOR_BYTES;
+            if held > 0 {
+                self.account.hold(Purpose::Answering, held);
+            }
+            let answered = self.answer(call, fds).await;
+            if held > 0 {
+                self.account.hold(Purpose::Answering, 0);
+            }
+            match answered {
                 Ok(None) => {}
-                Ok(Some(continuation)) => return self.hand_over(continuation).await,
-                Err(Ended) => return,
+                Ok(upgrade) => return upgrade,
+                Err(Ended) => return None,
+            }
+            if self.reader.has_message() {
+                // Whoever sends calls ahead of their replies waits its turn among the other connections.
+                tokio::task::yield_now().await;
             }
         }
     }
 
-    async fn next_call(&mut self) -> Next {
-        if let Some(parked) = self.parked.take() {
-            return Ok(parked);
-        }
+    async fn next_call(&mut self) -> Result<(IncomingCall, Vec<OwnedFd>), ReadError> {
         tokio::select! {
             next = self.reader.call() => next,
             () = self.shared.context.drain.cancelled() => Err(ReadError::Closed),
         }
     }
 
+    /// Ends a connection that holds too much.
+    async fn leave(mut self) {
+        let max = self.shared.budget.max();
+        let failure = Failure::new(
+            Code::ResourceExhausted,
+            format!(
+                "unfinished messages and unread replies hold more than {} bytes of one user or {} bytes in all, the most \
+                 that is kept; this connection held the most and is closed",
+                max.uid_bytes, max.total_bytes
+            ),
+        );
+        self.refuse_rest(&failure.blame(acp_base::Blame::Caller)).await;
+    }
+
     /// Answers what could not be read, then closes: what follows a bad message cannot be trusted.
     async fn say_goodbye(&mut self, error: &ReadError) {
         let failure = match error {
             ReadError::Closed | ReadError::Io(_) => return,
+            ReadError::TooSlow => Failure::new(Code::DeadlineExceeded, error.to_string()).blame(acp_base::Blame::Caller),
+            ReadError::TooManyDescriptors => {
+                Failure::new(Code::ResourceExhausted, error.to_string()).blame(acp_base::Blame::Caller)
+            }
             ReadError::TooLarge(_) => Failure::new(
                 Code::ResourceExhausted,
                 format!("the message is larger than {CALL_BYTES_MAX} bytes, the most that is taken"),
@@ -97,10 +148,18 @@ impl Connection {
             .blame(acp_base::Blame::Caller),
             ReadError::Malformed(_) => Failure::invalid(error.to_string()),
         };
+        self.refuse_rest(&failure).await;
+    }
+
+    /// Says why nothing more is taken from this caller, who may not read it.
+    async fn refuse_rest(&mut self, failure: &Failure) {
         metrics::counter!("acp_messages_refused_total").increment(1);
-        tracing::info!(caller = self.caller.actor(), reason = %failure, "message refused");
-        if self.fail(&failure).await.is_err() {
-            tracing::debug!("the caller is gone already");
+        if let Some(unsaid) = self.shared.refusals.admit() {
+            tracing::info!(caller = self.caller.actor(), reason = %failure, unsaid, "message refused");
+        }
+        match timeout(REFUSAL_TIMEOUT, self.fail(failure)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Ended)) | Err(_) => tracing::debug!("a refused caller did not read why"),
         }
     }
 
@@ -140,7 +199,10 @@ impl Connection {
 
     fn admit(&self, call: &IncomingCall, route: &Route) -> Result<(), Failure> {
         self.caller.check(&call.method, route.access).inspect_err(|failure| {
-            tracing::warn!(caller = self.caller.actor(), method = call.method, reason = %failure, "call refused");
+            if let Some(unsaid) = self.shared.refusals.admit() {
+                let (caller, method) = (self.caller.actor(), &call.method);
+                tracing::warn!(caller, method, reason = %failure, unsaid, "call refused");
+            }
         })?;
         let flavor = match route.handler {
             Handler::Once(_) => Flavor::Once,
@@ -180,6 +242,7 @@ impl Connection {
         mut incoming: mpsc::Receiver<Outgoing>,
         more: bool,
     ) -> Result<(), Ended> {
+        let mut has_next = self.reader.has_message();
         loop {
             tokio::select! {
                 biased;
@@ -198,9 +261,13 @@ impl Connection {
                         Err(failure) => self.fail(&failure).await,
                     };
                 }
-                next = self.reader.call(), if self.parked.is_none() => match next {
-                    Ok(next) => self.parked = Some(next),
-                    Err(_gone) => return Err(Ended),
+                arrival = self.reader.arrival(), if !has_next => match arrival {
+                    // It is answered after this one; what follows it waits in the kernel.
+                    Ok(()) => has_next = true,
+                    Err(error) => {
+                        self.say_goodbye(&error).await;
+                        return Err(Ended);
+                    }
                 },
                 () = self.shared.context.drain.cancelled() => {
                     return self.fail(&Failure::unavailable(format!("{} is stopping", self.shared.context.noun))).await;
@@ -246,21 +313,19 @@ impl Connection {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(Ended),
             Err(_elapsed) => {
-                tracing::info!(caller = self.caller.actor(), "a caller that reads no replies was dropped");
+                if let Some(unsaid) = self.shared.refusals.admit() {
+                    tracing::info!(caller = self.caller.actor(), unsaid, "a caller that reads no replies was dropped");
+                }
                 Err(Ended)
             }
         }
     }
 
     async fn hand_over(self, Upgrade(continuation): Upgrade) {
-        match self.reader.into_upgraded(self.writer).await {
-            Ok(upgraded) => {
-                tokio::select! {
-                    () = continuation(upgraded) => {}
-                    () = self.shared.context.drain.cancelled() => {}
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the connection was lost while it was upgraded"),
+        let upgraded = self.reader.into_upgraded(self.writer);
+        tokio::select! {
+            () = continuation(upgraded) => {}
+            () = self.shared.context.drain.cancelled() => {}
         }
     }
 }

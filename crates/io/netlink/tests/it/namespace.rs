@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use acp_dev_wait::{seen, wait_for_async};
 use acp_io_netlink::{Link, Netlink};
 use nix::sched::{CloneFlags, unshare};
 
@@ -33,15 +34,8 @@ pub(crate) async fn link(netlink: &Netlink, name: &str) -> Option<Link> {
     netlink.links().await.expect("links are listed").into_iter().find(|link| link.name == name)
 }
 
-/// The link of this name when it meets the condition, asked again until then.
-pub(crate) async fn wait_for(netlink: &Netlink, name: &str, condition: impl Fn(Option<&Link>) -> bool) {
-    let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
-    loop {
-        let found = link(netlink, name).await;
-        if condition(found.as_ref()) {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{name} is {found:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// Waits until the link of this name is as wanted.
+pub(crate) async fn wait_link(netlink: &Netlink, name: &str, is_wanted: impl Fn(Option<&Link>) -> bool) {
+    let look = async || seen(link(netlink, name).await, |link| is_wanted(link.as_ref()));
+    wait_for_async(&format!("link {name}"), WAIT_LIMIT, look).await.expect("the kernel acts");
 }

@@ -3,7 +3,7 @@
 use acp_io_netlink::{Kind, TapError, open_tap};
 use rustix::fs::OFlags;
 
-use crate::namespace::{in_namespace, link, wait_for};
+use crate::namespace::{in_namespace, link, wait_link};
 
 #[test]
 fn a_tap_lives_as_long_as_its_descriptor() {
@@ -16,7 +16,7 @@ fn a_tap_lives_as_long_as_its_descriptor() {
         assert_eq!((found.kind, found.master), (Kind::Tap, None));
         assert!(matches!(open_tap("acpt00000000070"), Err(TapError::Busy(_))));
         drop(tap);
-        wait_for(&netlink, "acpt00000000070", |link| link.is_none()).await;
+        wait_link(&netlink, "acpt00000000070", |link| link.is_none()).await;
     });
 }
 
@@ -38,7 +38,7 @@ fn frames_of_a_guest_are_counted_as_received() {
         frame[22..24].copy_from_slice(&[0x88, 0xb5]);
         let before = attached.stats.rx_packets;
         assert_eq!(rustix::io::write(&tap, &frame).expect("the tap takes a frame"), frame.len());
-        wait_for(&netlink, "tap0", |link| {
+        wait_link(&netlink, "tap0", |link| {
             link.is_some_and(|link| link.stats.rx_packets > before && link.stats.rx_bytes >= 60)
         })
         .await;

@@ -1,4 +1,8 @@
-//! The store as its driver sees it, on a real disk.
+//! The store as its driver sees it, on a real disk and on one that fails.
+
+mod disk;
+mod faults;
+mod vfs;
 
 use std::{
     fs,
@@ -10,12 +14,20 @@ use acp_io_store::{Anchor, Recovered, Retention, Row, Snapshot, Store, StoreErro
 
 /// A chain good enough to notice every single change of a byte.
 fn chain(before: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
-    let mut hash = *before;
-    for (at, byte) in bytes.iter().chain(&[1]).enumerate() {
-        let place = at % 32;
-        hash[place] = hash[place].wrapping_mul(31).wrapping_add(*byte).wrapping_add(1);
-        hash.rotate_left(1);
+    let mut lanes = [0_u64; 4];
+    for (lane, word) in lanes.iter_mut().zip(before.chunks_exact(8)) {
+        *lane = u64::from_le_bytes(word.try_into().expect("eight bytes"));
     }
+    let length = u64::try_from(bytes.len()).expect("fits").to_le_bytes();
+    for (at, part) in bytes.chunks(8).chain([&length[..]]).enumerate() {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        let lane = (lanes[at % 4] ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        lanes[(at + 1) % 4] ^= lane;
+        lanes[at % 4] = lane.rotate_left(29);
+    }
+    let mut hash = [0; 32];
+    hash.chunks_exact_mut(8).zip(lanes).for_each(|(part, lane)| part.copy_from_slice(&lane.to_le_bytes()));
     hash
 }
 
@@ -174,15 +186,15 @@ async fn a_database_of_a_newer_version_or_another_program_is_left_alone() {
     bytes[60..64].copy_from_slice(&9_u32.to_be_bytes());
     fs::write(&path, &bytes).expect("written");
     let error = Store::open(directory.path(), chain).expect_err("newer");
-    assert!(matches!(error, StoreError::Newer { found: 9, known: 1 }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9, known: 1, .. }), "{error:?}");
     assert!(
-        error.to_string().contains("layout 9") && error.to_string().contains("install the newer version"),
+        error.to_string().contains("cdb.sqlite has layout 9") && error.to_string().contains("install the newer version"),
         "{error}"
     );
     // The field for application_id.
     bytes[68..72].copy_from_slice(&7_u32.to_be_bytes());
     fs::write(&path, &bytes).expect("written");
-    assert!(matches!(Store::open(directory.path(), chain), Err(StoreError::Foreign)));
+    assert!(matches!(Store::open(directory.path(), chain), Err(StoreError::Foreign { .. })));
 }
 
 #[tokio::test]

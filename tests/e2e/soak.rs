@@ -1,0 +1,88 @@
+//! Long random runs of S1 to S9: clients that make and end objects, a guest that is watched, and faults, all drawn from one
+//! seed; compared in full every so often and at the end.
+//!
+//! Deliberately not here: exact timing. The seed decides what is tried and what is broken, in which order; how the two meet
+//! is up to the machine, so a seed that found a defect is worth running several times.
+//!
+//! **Invariant**: whatever was acknowledged is there until its end is acknowledged, and nothing else is.
+
+mod ask;
+mod conductor;
+mod failpoints;
+mod faults;
+mod journal;
+mod load;
+mod look;
+mod model;
+mod random;
+mod stop;
+mod tight;
+mod verify;
+mod witness;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use crate::{harness::Case, world::World};
+
+/// Short runs for the gate, each with the time that fits there.
+pub(crate) const CASES: &[Case] =
+    &[Case { name: "soak::seed_1", run: seed_1 }, Case { name: "soak::seed_2", run: seed_2 }];
+
+/// How long a run in the gate breaks things; preparing and clearing up come on top.
+const SHORT: Duration = Duration::from_secs(15);
+
+/// What a soak is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// How long things are broken.
+    time: Duration,
+    seed: u64,
+}
+
+fn seed_1(world: &World) -> Result<()> {
+    conductor::run(world, Plan { time: SHORT, seed: 1 }, &|_progress| {}).map(drop)
+}
+
+fn seed_2(world: &World) -> Result<()> {
+    conductor::run(world, Plan { time: SHORT, seed: 2 }, &|_progress| {}).map(drop)
+}
+
+impl Plan {
+    /// What `cargo xtask soak` asks for: `ACP_SOAK=<seconds>,<seed>`.
+    pub(crate) fn asked() -> Option<Self> {
+        let text = std::env::var("ACP_SOAK").ok()?;
+        let (seconds, seed) = text.split_once(',')?;
+        Some(Self { time: Duration::from_secs(seconds.parse().ok()?), seed: seed.parse().ok()? })
+    }
+
+    /// Soaks a node of its own.
+    #[expect(clippy::print_stdout, reason = "what a soak says is its result")]
+    pub(crate) fn run(self) -> ExitCode {
+        println!("soak of {} s with seed {}", self.time.as_secs(), self.seed);
+        match self.run_on_own_node() {
+            Ok(table) => {
+                println!("\n{table}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                println!("FAILED: {error:#}\nagain: cargo xtask soak node --seed {}", self.seed);
+                ExitCode::from(101)
+            }
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "what a soak says is its result")]
+    fn run_on_own_node(self) -> Result<String> {
+        if let Some(reason) = World::lacks() {
+            anyhow::bail!("cannot soak: {reason}");
+        }
+        let world = World::start()?;
+        let result = conductor::run(&world, self, &|progress| println!("{progress}"));
+        let evidence = result.as_ref().err().map(|_error| world.evidence("soak"));
+        let result = result.map_err(|error| error.context(evidence.unwrap_or_default()));
+        let ended = world.end().context("the node leaves something behind");
+        result.and_then(|table| ended.map(|()| table))
+    }
+}
