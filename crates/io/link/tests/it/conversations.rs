@@ -6,7 +6,7 @@ use std::{
 };
 
 use acp_base::Code;
-use acp_dev_testkit::wait_for_async;
+use acp_dev_wait::wait_for_async;
 use acp_io_link::{Class, Link, LinkError, Spliced, limits, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ async fn bytes_go_there_and_back_and_both_directions_end_together() {
     read.expect("ended in order");
     assert!(back == sent, "{} bytes came back of {}", back.len(), sent.len());
     let total = u64::try_from(sent.len() + 5).expect("fits");
-    wait_for_async("the splice to end", LIMIT, || {
+    wait_for_async("the splice to end", LIMIT, async || {
         let ended = service.ended.lock().expect("no panic").clone();
         if ended == [Ok(Spliced { there: total, back: total })] { Ok(()) } else { Err(format!("{ended:?}")) }
     })
@@ -65,7 +65,7 @@ async fn what_is_cut_off_is_told_from_what_has_ended() {
     let mut conversation = link.open(&to("echo"), NOW).await.expect("opened");
     conversation.write_all(b"half a mess").await.expect("sent");
     drop(conversation);
-    wait_for_async("the cut to arrive", LIMIT, || {
+    wait_for_async("the cut to arrive", LIMIT, async || {
         let ended = service.ended.lock().expect("no panic").clone();
         match ended.as_slice() {
             [Ok(_), Err(std::io::ErrorKind::ConnectionReset)] => Ok(()),
@@ -162,7 +162,7 @@ async fn a_drain_lets_conversations_end_and_begins_no_others() {
     let mut back = [0; 10];
     conversation.read_exact(&mut back).await.expect("echoed");
     drop(conversation);
-    wait_for_async("the link to close", LIMIT, || if link.is_open() { Err("open") } else { Ok(()) })
+    wait_for_async("the link to close", LIMIT, async || if link.is_open() { Err("open") } else { Ok(()) })
         .await
         .expect("closed");
     let error = link.open(&to("echo"), NOW).await.expect_err("closed");

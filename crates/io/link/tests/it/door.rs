@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use acp_base::Uid;
-use acp_dev_testkit::wait_for_async;
+use acp_dev_wait::wait_for_async;
 use acp_io_link::{Class, Link, LinkError, dial_to_join, limits};
 use acp_io_pki::Refusal;
 use tokio::{
@@ -92,7 +92,7 @@ async fn those_who_only_knock_keep_nobody_out() {
         socket.bind(([127, 0, 0, host], 0).into()).expect("bound");
         silent.push(socket.connect(open.address).await.expect("connected"));
     }
-    wait_for_async("the oldest to be given up", LIMIT, || match open.gate.waiting() {
+    wait_for_async("the oldest to be given up", LIMIT, async || match open.gate.waiting() {
         limits::HANDSHAKES_MAX => Ok(()),
         waiting => Err(format!("{waiting} wait")),
     })
@@ -101,7 +101,7 @@ async fn those_who_only_knock_keep_nobody_out() {
     assert!(matches!(told(&mut doors).await, Err(LinkError::Crowded)));
     link(&caller, &open).await.open(&to("echo"), LIMIT).await.expect("others get in");
     drop(silent);
-    wait_for_async("the door to be free", LIMIT, || match open.gate.waiting() {
+    wait_for_async("the door to be free", LIMIT, async || match open.gate.waiting() {
         0 => Ok(()),
         waiting => Err(format!("{waiting} wait")),
     })
