@@ -30,4 +30,3 @@ mod view;
 pub use acp_dev_wait::wait_for;
 pub use layout::Layout;
 pub use node::Node;
-

@@ -20,15 +20,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{cpio::Archive, ledger::Line};
 
 /// ACP's programs in the machine.
-const PROGRAMS: [&str; 7] = [
-    "acp-shim",
-    "acp-framework",
-    "acp-cluster",
-    "acp-storage",
-    "acp-storage-worker",
-    "acp-hypervisor",
-    "acp-dev-load",
-];
+const PROGRAMS: [&str; 7] =
+    ["acp-shim", "acp-framework", "acp-cluster", "acp-storage", "acp-storage-worker", "acp-hypervisor", "acp-dev-load"];
 /// Others that daemons run.
 const TOOLS: [&str; 1] = ["/usr/bin/qemu-img"];
 /// The machine's memory: kernel and daemons take about 150 MB.
@@ -83,7 +76,8 @@ impl Machine {
 
     /// Takes kernel and busybox from the demo image and adds our own first process.
     fn boot_files(&self, demo: &Path) -> Result<()> {
-        let here = |program: &str, arguments: &[&str]| run(Command::new(program).args(arguments).current_dir(&self.dir));
+        let here =
+            |program: &str, arguments: &[&str]| run(Command::new(program).args(arguments).current_dir(&self.dir));
         run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(demo).arg(self.dir.join("demo.raw")))?;
         here("mcopy", &["-n", "-i", "demo.raw", "::vmlinuz", "::initrd", "."])?;
         fs::remove_file(self.dir.join("demo.raw"))?;
@@ -110,7 +104,8 @@ impl Machine {
             libraries.extend(needed(&program)?);
         }
         for library in &libraries {
-            fs::copy(library, lib.join(name(library)?)).with_context(|| format!("cannot copy {}", library.display()))?;
+            fs::copy(library, lib.join(name(library)?))
+                .with_context(|| format!("cannot copy {}", library.display()))?;
         }
         [bin, lib].iter().try_fold(0, |sum, folder| Ok(sum + size(folder)?))
     }

@@ -56,6 +56,22 @@ pub fn wait_ready(layout: &Layout) -> Result<()> {
     })
 }
 
+/// The main process of a unit of a node.
+pub fn unit_process(layout: &Layout, unit: &str) -> Result<Identity> {
+    let asked = serde_json::json!({ "name": unit });
+    let reply = crate::varlink::call(&layout.socket("framework"), "acp.framework.GetUnit", asked)?;
+    let pid = reply["unit"]["meta"]["pid"].as_i64().with_context(|| format!("unit {unit} has no process: {reply}"))?;
+    Identity::of(i32::try_from(pid)?).with_context(|| format!("the process {pid} of unit {unit} has ended"))
+}
+
+/// Kills the guard and everything else of a node at once, as a loss of power would, and waits until it is gone.
+pub fn kill_everything(layout: &Layout) -> Result<()> {
+    let record = crate::record::Record::load(layout)?.context("the node was never started")?;
+    record.guard.signal(rustix::process::Signal::KILL)?;
+    cgroup::kill(&layout.name())?;
+    record.guard.wait_gone(READY_LIMIT)
+}
+
 /// A node of its own for tests and benches, gone when it is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -126,22 +142,12 @@ impl Node {
 
     /// The main process of a unit.
     pub fn unit_process(&self, unit: &str) -> Result<Identity> {
-        let reply = crate::varlink::call(
-            &self.socket("framework"),
-            "acp.framework.GetUnit",
-            serde_json::json!({ "name": unit }),
-        )?;
-        let pid =
-            reply["unit"]["meta"]["pid"].as_i64().with_context(|| format!("unit {unit} has no process: {reply}"))?;
-        Identity::of(i32::try_from(pid)?).with_context(|| format!("the process {pid} of unit {unit} has ended"))
+        unit_process(&self.layout, unit)
     }
 
     /// Kills the guard and everything else of the node at once, as a loss of power would, and waits until it is gone.
     pub fn kill_everything(&self) -> Result<()> {
-        let record = crate::record::Record::load(&self.layout)?.context("the node was never started")?;
-        record.guard.signal(rustix::process::Signal::KILL)?;
-        cgroup::kill(&self.layout.name())?;
-        record.guard.wait_gone(READY_LIMIT)
+        kill_everything(&self.layout)
     }
 
     /// Takes it down in order and verifies that nothing is left but its directory.

@@ -71,7 +71,11 @@ fn wait_acknowledged(running: &mut Running, ledger: &mut Ledger, goal: u64) -> R
     wait_for(&format!("{goal} acknowledgements"), LOAD_LIMIT, || {
         running.lines().map_err(|error| format!("{error:#}"))?.into_iter().for_each(|line| ledger.note(line));
         let notes: Vec<&str> = ledger.notes().collect();
-        if ledger.acknowledged() >= goal { Ok(()) } else { Err(format!("{}; {}", ledger.acknowledged(), notes.join("; "))) }
+        if ledger.acknowledged() >= goal {
+            Ok(())
+        } else {
+            Err(format!("{}; {}", ledger.acknowledged(), notes.join("; ")))
+        }
     })?;
     if running.has_ended()? { bail!("the machine ended by itself: {}", running.console()) } else { Ok(()) }
 }

@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod deny;
 mod image;
+mod lab;
 mod layers;
 mod metadata;
 mod mutants;
@@ -67,6 +68,8 @@ enum Action {
         /// Only patches whose names contain one of these
         words: Vec<String>,
     },
+    /// Runs several nodes on this machine, and disturbs them.
+    Lab(lab::Arguments),
     /// Makes the folder of a new service.
     NewService {
         /// Its noun: small letters.
@@ -95,7 +98,7 @@ fn needs_root(purpose: &str) -> Result<()> {
 
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().action) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             out::line(format_args!("error: {error:#}"));
             let missing_rights = error.chain().any(|cause| cause.is::<NeedsRoot>());
@@ -104,8 +107,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(action: Action) -> Result<()> {
-    match action {
+fn dispatch(action: Action) -> Result<ExitCode> {
+    let done = match action {
         Action::Up(options) => up::up(&options),
         Action::Down(options) => up::down(&options),
         Action::Test(options) => test::test(&options),
@@ -119,7 +122,9 @@ fn dispatch(action: Action) -> Result<()> {
         Action::Bench { name, json } => test::bench(&name, json),
         Action::Soak(options) => soak::soak(&options),
         Action::Mutants { words } => mutants::mutants(&words),
+        Action::Lab(arguments) => return lab::run(arguments),
         Action::NewService { noun } => new_service::make(&noun),
         Action::Image => out::step("demo image", |note| image::ensure(note).map(drop)),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ pub const OPENING_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 
 /// Bytes in flight of one conversation, and of all conversations of a link: a small call beside a busy stream stays under a
-/// millisecond with these (docs/adr/0012).
+/// millisecond with these (docs/adr/0011).
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// See [`STREAM_WINDOW_BYTES`].
 pub const LINK_WINDOW_BYTES: u32 = 1024 * 1024;
