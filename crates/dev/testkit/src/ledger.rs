@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_is_there_and_stays_away() {
-        let before = ["try network a on", "ack network a on", "try network b on", "ack network b on", "ack network b -"];
+        let before =
+            ["try network a on", "ack network a on", "try network b on", "ack network b on", "ack network b -"];
         assert_eq!(ledger(&[&before[..], &["have network a on"]].concat()).settle(), Vec::<String>::new());
         let lost = ledger(&before).settle();
         assert_eq!(lost, ["network a is absent, but on was acknowledged"]);

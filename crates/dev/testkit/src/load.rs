@@ -56,9 +56,11 @@ impl Load {
     /// Runs every client until it has ended.
     pub fn run(&self, say: Say<'_>) {
         let of = |count: u32, daemon: &'static str, turn: Turn| (0..count).map(move |number| (number, daemon, turn));
-        let clients = of(self.networks, "cluster", network)
-            .chain(of(self.volumes, "storage", volume))
-            .chain(of(self.systems, "hypervisor", system));
+        let clients = of(self.networks, "cluster", network).chain(of(self.volumes, "storage", volume)).chain(of(
+            self.systems,
+            "hypervisor",
+            system,
+        ));
         thread::scope(|scope| {
             for (number, daemon, turn) in clients {
                 scope.spawn(move || {

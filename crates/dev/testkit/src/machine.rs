@@ -20,19 +20,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{cpio::Archive, ledger::Line};
 
 /// ACP's programs in the machine.
-const PROGRAMS: [&str; 7] = [
-    "acp-shim",
-    "acp-framework",
-    "acp-cluster",
-    "acp-storage",
-    "acp-storage-worker",
-    "acp-hypervisor",
-    "acp-dev-load",
-];
+const PROGRAMS: [&str; 7] =
+    ["acp-shim", "acp-framework", "acp-cluster", "acp-storage", "acp-storage-worker", "acp-hypervisor", "acp-dev-load"];
 /// Others that daemons run.
 const TOOLS: [&str; 1] = ["/usr/bin/qemu-img"];
 /// The machine's memory: kernel and daemons take about 150 MB.
 const MEMORY_MIB: u32 = 512;
+/// Nothing that takes an emulated processor long; a panic ends the machine.
+const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off rdinit=/acp-init";
 /// The disk with the node's state: twice the reserve that the storage service keeps free, and room for small disks.
 const DATA_BYTES: u64 = 2 << 30;
 /// Room on the disk of programs beside them: inodes, directories.
@@ -59,14 +54,15 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Switches it on; `life` counts its starts.
-    pub fn boot(&self, life: u32) -> Result<Running> {
+    /// Switches it on. `life` counts its starts; `systems` is how many clients make systems, and with none the node has no
+    /// hypervisor.
+    pub fn boot(&self, life: u32, systems: u32) -> Result<Running> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]);
-        command.args(["-display", "none", "-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2"]);
+        command.args(["-display", "none", "-machine", "q35", "-cpu", "max", "-accel", "tcg", "-smp", "1"]);
         command.arg("-m").arg(MEMORY_MIB.to_string());
         command.args(["-kernel", "vmlinuz", "-initrd", "initrd", "-append"]);
-        command.arg(format!("console=ttyS0 quiet panic=-1 nokaslr mitigations=off rdinit=/acp-init acp.life={life}"));
+        command.arg(format!("{KERNEL} acp.life={life} acp.systems={systems}"));
         command.arg("-serial").arg("file:console").arg("-serial").arg(format!("file:{}", said(life)));
         command.args(["-drive", "file=programs.img,format=raw,if=none,id=programs,readonly=on"]);
         command.args(["-device", "nvme,drive=programs,serial=programs"]);
@@ -83,7 +79,8 @@ impl Machine {
 
     /// Takes kernel and busybox from the demo image and adds our own first process.
     fn boot_files(&self, demo: &Path) -> Result<()> {
-        let here = |program: &str, arguments: &[&str]| run(Command::new(program).args(arguments).current_dir(&self.dir));
+        let here =
+            |program: &str, arguments: &[&str]| run(Command::new(program).args(arguments).current_dir(&self.dir));
         run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(demo).arg(self.dir.join("demo.raw")))?;
         here("mcopy", &["-n", "-i", "demo.raw", "::vmlinuz", "::initrd", "."])?;
         fs::remove_file(self.dir.join("demo.raw"))?;
@@ -110,7 +107,8 @@ impl Machine {
             libraries.extend(needed(&program)?);
         }
         for library in &libraries {
-            fs::copy(library, lib.join(name(library)?)).with_context(|| format!("cannot copy {}", library.display()))?;
+            fs::copy(library, lib.join(name(library)?))
+                .with_context(|| format!("cannot copy {}", library.display()))?;
         }
         [bin, lib].iter().try_fold(0, |sum, folder| Ok(sum + size(folder)?))
     }
