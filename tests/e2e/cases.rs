@@ -1,8 +1,8 @@
 //! Every case, in the order in which they run: those that end daemons or the node come last.
 
 use crate::{
-    bad_input, cli, console, crash, exits, harness::Case, images, life_cycle, limits, python, quick_start,
-    soak, survive, volumes,
+    bad_input, cli, console, exits, harness::Case, images, life_cycle, limits, python, quick_start, soak, survive,
+    volumes,
 };
 
 /// All cases.
@@ -25,9 +25,6 @@ pub(crate) fn all() -> Vec<Case> {
         case("limits::a_start_that_lacks_memory", limits::lack_of_memory),
         case("python::the_reference_client_introspects_and_calls", python::reference_client),
         case("exits::the_guest_powers_off", exits::guest_poweroff),
-        case("exits::qemu_is_killed", exits::killed),
-        case("exits::the_memory_limit_is_reached", exits::out_of_memory),
-        case("crash::everything_dies_at_once_and_nothing_is_lost", crash::all_at_once),
     ];
     cases.extend(survive::all());
     cases.extend_from_slice(soak::CASES);

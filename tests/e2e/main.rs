@@ -7,7 +7,6 @@ mod bad_input;
 mod cases;
 mod cli;
 mod console;
-mod crash;
 mod exits;
 mod harness;
 mod images;

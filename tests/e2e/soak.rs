@@ -80,8 +80,9 @@ impl Plan {
         }
         let world = World::start()?;
         let result = conductor::run(&world, self, &|progress| println!("{progress}"));
-        let evidence = result.as_ref().err().map(|_error| world.evidence("soak"));
-        let result = result.map_err(|error| error.context(evidence.unwrap_or_default()));
+        if result.is_err() {
+            println!("{}", world.evidence("soak"));
+        }
         let ended = world.end().context("the node leaves something behind");
         result.and_then(|table| ended.map(|()| table))
     }

@@ -169,12 +169,6 @@ impl World {
         self.node.layout().namespace().run(|| http::get(address))
     }
 
-    /// The number and hash of the last log entry. Refused proposals are entries, too; they have no effect.
-    pub(crate) fn log_position(&self) -> Result<(Value, Value)> {
-        let status = self.call("cluster", "acp.cluster.GetStatus", json!({}))?;
-        Ok((status["index"].clone(), status["hash"].clone()))
-    }
-
     /// Every declared object with its spec: equal if nothing was declared, changed or ended in between.
     pub(crate) fn specs(&self) -> Result<Vec<String>> {
         let mut specs = Vec::new();

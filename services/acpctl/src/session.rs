@@ -76,7 +76,7 @@ impl Session {
     /// All objects of a kind that meet the conditions, in the order of their names.
     pub(crate) async fn list(&self, kind: Kind, selectors: Vec<Selector>) -> Result<Vec<Object>, Failure> {
         let request = ListRequest { kind: Some(kind), selectors, min_index: None };
-        let mut replies = self.service("cluster")?.stream::<List>(request).await?;
+        let mut replies = self.service("cluster")?.stream::<List>(request).await?.bounded();
         let mut objects = Vec::new();
         while let Some(reply) = replies.next().await {
             objects.extend(reply?.objects);

@@ -68,6 +68,7 @@ pub(crate) fn read_failure(error: &StoreError) -> Failure {
         StoreError::Compacted { .. } => Failure::precondition(message),
         error if error.is_data_loss() => Failure::new(Code::DataLoss, message),
         StoreError::Closed => Failure::unavailable("the cluster service is ending"),
+        StoreError::Full | StoreError::Sqlite { .. } | StoreError::Io { .. } => Failure::unavailable(message),
         _ => Failure::internal(message),
     }
 }

@@ -4,17 +4,11 @@ mod list;
 mod log;
 mod objects;
 mod publish;
+mod shares;
 mod status;
 mod watch;
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use acp_base::{Code, Failure, Name};
 use acp_io_daemon::{Call, Caller, Router, Sink};
@@ -24,10 +18,8 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch as channel};
 
-use crate::{metrics, sequencer::Proposal, service::Handle};
-
-/// Open watches and followed logs: a few for each service, console and browser of a node.
-const WATCHES_MAX: usize = 1_024;
+use self::shares::Shares;
+use crate::{sequencer::Proposal, service::Handle};
 
 /// How long a read waits for its `min_index` at most; a caller's own deadline may be shorter.
 const MIN_INDEX_WAIT: Duration = Duration::from_secs(30);
@@ -40,19 +32,19 @@ pub(crate) struct App {
     proposals: mpsc::Sender<Proposal>,
     store: Arc<Store>,
     noted: channel::Receiver<u64>,
-    watches: AtomicUsize,
+    shares: Arc<Shares>,
 }
 
 impl App {
     /// Handlers of this node's replica. `noted` says up to which index the stored log is complete for readers.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         node: Name,
         database: Handle,
         proposals: mpsc::Sender<Proposal>,
         store: Arc<Store>,
         noted: channel::Receiver<u64>,
     ) -> Self {
-        Self { node, database, proposals, store, noted, watches: AtomicUsize::new(0) }
+        Self { node, database, proposals, store, noted, shares: Arc::default() }
     }
 
     /// Waits until the replica has applied the index that the caller asks for.
@@ -74,29 +66,6 @@ impl App {
             Some(noun) => format!("{noun}@{}", self.node),
             None => caller.actor(),
         }
-    }
-
-    fn open_watch(self: &Arc<Self>) -> Result<OpenWatch, Failure> {
-        let open = self.watches.fetch_add(1, Ordering::Relaxed) + 1;
-        let watch = OpenWatch { app: Arc::clone(self) };
-        metrics::watches(open);
-        if open > WATCHES_MAX {
-            let message = format!("{WATCHES_MAX} watches are open, the most there can be: close some");
-            return Err(Failure::new(Code::ResourceExhausted, message));
-        }
-        Ok(watch)
-    }
-}
-
-/// A watch that is counted while it is open.
-#[derive(Debug)]
-struct OpenWatch {
-    app: Arc<App>,
-}
-
-impl Drop for OpenWatch {
-    fn drop(&mut self) {
-        metrics::watches(self.app.watches.fetch_sub(1, Ordering::Relaxed) - 1);
     }
 }
 

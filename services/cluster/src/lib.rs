@@ -59,7 +59,7 @@ async fn run(config: Config, context: Context) -> Result<(), RunError> {
     let (proposals, proposal_queue) = mpsc::channel(sequencer::PROPOSALS_MAX);
     let (noted, noted_index) = watch::channel(applied);
     let (failed, mut failure) = mpsc::channel(1);
-    let sequencer = Sequencer::new(quorum, Arc::clone(&store), handle.clone(), noted, failed);
+    let sequencer = Sequencer::new(quorum, Arc::clone(&store), handle.clone(), noted, context.health.clone(), failed);
     let keeper = Keeper::new(Arc::clone(&store), handle.clone(), config.retention(), due);
 
     let tasks = &context.tasks;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use acp_base::{EpochId, Failure};
 use acp_core_cdb::{Hash, Record, encode};
-use acp_io_daemon::wall_now;
+use acp_io_daemon::{Health, wall_now};
 use acp_io_failpoint::{Injected, point};
 use acp_io_store::{Row, Store, StoreError};
 use acp_wire_model::entry::{Action, Entry};
@@ -121,23 +121,26 @@ pub(crate) struct Sequencer {
     store: Arc<Store>,
     database: Handle,
     noted: watch::Sender<u64>,
+    health: Health,
     failed: mpsc::Sender<StoreError>,
 }
 
 impl Sequencer {
     /// A sequencer before `database`. `noted` says up to which index the stored log is applied and its refusals are noted;
-    /// `failed` hears of a store that cannot go on.
+    /// `health` says that writes fail; `failed` hears of a store that cannot be believed any more.
     pub(crate) const fn new(
         quorum: LocalQuorum,
         store: Arc<Store>,
         database: Handle,
         noted: watch::Sender<u64>,
+        health: Health,
         failed: mpsc::Sender<StoreError>,
     ) -> Self {
-        Self { quorum, store, database, noted, failed }
+        Self { quorum, store, database, noted, health, failed }
     }
 
-    /// Runs until the drain, or until the store fails. While the replica is stalled, every proposal is turned away.
+    /// Runs until the drain, or until the store cannot be believed. A disk that is full or fails turns proposals away, and
+    /// the next one is tried as if nothing had been. While the replica is stalled, every proposal is turned away.
     pub(crate) async fn run(
         mut self,
         mut proposals: mpsc::Receiver<Proposal>,
@@ -165,7 +168,7 @@ impl Sequencer {
         }
     }
 
-    /// One batch, from proposals to answers. An error is one after which only a new start knows what is stored.
+    /// One batch, from proposals to answers. An error is one after which nothing can be stored any more.
     async fn settle(&mut self, batch: Vec<Proposal>) -> Result<(), StoreError> {
         let (commands, answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
@@ -174,9 +177,10 @@ impl Sequencer {
             Err(error) => {
                 tracing::error!(reason = sentence(&error), "entries could not be stored");
                 turn_away(answers, &write_failure(&error));
-                return if matches!(error, StoreError::Full) { Ok(()) } else { Err(error) };
+                return self.endure(error);
             }
         };
+        self.recovered();
         let committed = ordered.into_iter().zip(answers).map(|(entry, answer)| Committed { entry, answer }).collect();
         let refusals = self.database.commit(committed).await.map_err(|_ended| StoreError::Closed)?;
         if !refusals.is_empty()
@@ -187,6 +191,25 @@ impl Sequencer {
         }
         self.noted.send_replace(self.quorum.index);
         Ok(())
+    }
+
+    /// Goes on after a failed write if the next one may succeed.
+    fn endure(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            // After either of them the store goes on as if the batch had not been tried.
+            StoreError::Full | StoreError::Sqlite { .. } => {
+                self.health.degrade(format!("the last write to the cluster database failed: {}", sentence(&error)));
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    fn recovered(&self) {
+        if !self.health.reason().is_empty() {
+            tracing::info!("entries are stored again");
+            self.health.ok();
+        }
     }
 }
 

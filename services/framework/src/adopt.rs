@@ -22,7 +22,11 @@ use crate::{
 impl Service {
     /// Takes over the units of an earlier framework and starts those that are started with every framework.
     pub(crate) fn adopt(&mut self) -> io::Result<()> {
-        for record in self.records.load()? {
+        let records = self.records.load()?;
+        for record in &records {
+            acp_io_unit::record::check(&self.site.records(&record.name))?;
+        }
+        for record in records {
             if record.boot_id == self.site.boot_id {
                 self.adopt_unit(record);
                 point("framework.adopt.unit-adopted")?;

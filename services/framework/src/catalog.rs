@@ -242,4 +242,18 @@ mod tests {
         let unknown = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nfly = true");
         assert!(unknown.contains("unknown field `fly`"), "{unknown}");
     }
+
+    #[test]
+    fn any_configuration_is_taken_or_refused_by_name() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "config", |bytes| {
+            let Ok(config) = toml::from_str::<Config>(&String::from_utf8_lossy(bytes)) else { return };
+            if let Err(why) = config.check() {
+                assert!(why.contains(": "), "{why} names no key");
+            }
+            match Catalog::new(&config) {
+                Ok(catalog) => assert!(catalog.boot().all(|(name, _)| catalog.get(name).is_some())),
+                Err(why) => assert!(!why.is_empty()),
+            }
+        });
+    }
 }

@@ -17,6 +17,9 @@ use crate::error::StartError;
 /// The record's file in the run directory.
 const RECORD: &str = "devices.json";
 
+/// The record's layout.
+const VERSION: u64 = 1;
+
 /// Mode of a device that was given to ACP's group.
 const MODE: u32 = 0o660;
 
@@ -40,11 +43,7 @@ impl Devices {
     /// Devices without a group of their own are given to `gid`.
     pub(crate) fn open(run: &Path, gid: u32) -> io::Result<Self> {
         let record = run.join(RECORD);
-        let changed = match fs::read(&record) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
-        };
+        let changed = acp_io_record::read(&record, VERSION)?.unwrap_or_default();
         Ok(Self { record, gid, changed })
     }
 
@@ -75,7 +74,7 @@ impl Devices {
         // Recorded first, so that no change is forgotten.
         self.changed.entry(path.display().to_string()).or_insert(before);
         let aside = self.record.with_extension("new");
-        fs::write(&aside, serde_json::to_vec_pretty(&self.changed)?)?;
+        fs::write(&aside, acp_io_record::to_bytes(VERSION, &self.changed)?)?;
         fs::rename(&aside, &self.record)?;
         std::os::unix::fs::chown(path, None, Some(self.gid))?;
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
@@ -111,8 +110,8 @@ mod tests {
         assert_eq!(devices.give(&public, false).expect("nothing to do"), None);
         let again = Devices::open(run.path(), 61_007).expect("a record").give(&private, false);
         assert_eq!(again.expect("nothing to do"), Some(61_007));
-        let record = fs::read_to_string(run.path().join(RECORD)).expect("there");
-        let record: BTreeMap<String, Before> = serde_json::from_str(&record).expect("well-formed");
+        let record = acp_io_record::read::<BTreeMap<String, Before>>(&run.path().join(RECORD), VERSION);
+        let record = record.expect("well-formed").expect("there");
         assert_eq!(record, BTreeMap::from([(private.display().to_string(), Before { uid: 0, gid: 0, mode: 0o600 })]));
     }
 

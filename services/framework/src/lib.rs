@@ -27,6 +27,7 @@ mod service;
 mod site;
 pub mod template;
 mod unit;
+mod upkeep;
 
 use acp_base::Name;
 use acp_io_daemon::{Context, Daemon, Fatal, Identities};
@@ -63,7 +64,6 @@ impl Daemon for Framework {
         let (service, handle) = Service::open(site, &context)?;
         context.serve(handlers::router(&handle))?;
         context.ready();
-        service.run().await;
-        Ok(())
+        service.run().await
     }
 }

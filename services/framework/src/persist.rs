@@ -14,9 +14,12 @@ use acp_base::Uid;
 use acp_io_failpoint::point;
 use acp_wire_api::framework::Limits;
 use acp_wire_model::unit::UnitExit;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::account::SYSTEMS_MAX;
+
+/// The layout of every file written here.
+const VERSION: u64 = 1;
 
 /// What a unit was made with, beside its template.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,26 +65,22 @@ impl Records {
         Ok(Self { directory })
     }
 
-    /// Every record that can be read; a damaged one is told and left out.
+    /// Every record; a damaged one is set aside, one of a newer version is an error.
     pub(crate) fn load(&self) -> io::Result<Vec<UnitRecord>> {
-        let mut records = Vec::new();
+        self.remove_empty()?;
+        Ok(acp_io_record::read_all(&self.directory, VERSION)?)
+    }
+
+    /// Removes what a loss of power has left of records that were never synchronised: names of files without content. Their
+    /// units ended with the power.
+    fn remove_empty(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => {}
-                // An earlier framework ended while it wrote.
-                Some("new") => {
-                    fs::remove_file(&path)?;
-                    continue;
-                }
-                Some(_) | None => continue,
-            }
-            match read::<UnitRecord>(&path) {
-                Ok(record) => records.extend(record),
-                Err(error) => tracing::error!(path = %path.display(), %error, "a unit's record is damaged"),
+            let entry = entry?;
+            if entry.metadata()?.len() == 0 {
+                fs::remove_file(entry.path())?;
             }
         }
-        Ok(records)
+        Ok(())
     }
 
     pub(crate) fn save(&self, record: &UnitRecord) -> io::Result<()> {
@@ -126,7 +125,13 @@ pub(crate) struct Assigned {
 impl SystemUsers {
     pub(crate) fn open(state: &Path) -> io::Result<Self> {
         let path = state.join("system-users.json");
-        Ok(Self { table: read(&path)?.unwrap_or_default(), path })
+        // An earlier framework may have ended while it wrote.
+        match fs::remove_file(path.with_extension("new")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let table = acp_io_record::read(&path, VERSION)?.unwrap_or_default();
+        Ok(Self { path, table })
     }
 
     /// The number of a system. `is_in_use` says of other systems whether theirs must not be taken; `None`: all are in use.
@@ -159,14 +164,6 @@ impl SystemUsers {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// After an error the file holds the old value or the new one; nothing else is left.
 fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> {
     let aside = path.with_extension("new");
@@ -179,12 +176,15 @@ fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> 
 
 fn replace<T: Serialize>(path: &Path, aside: &Path, value: &T, durable: bool) -> io::Result<()> {
     let mut file = fs::File::create(aside)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    file.write_all(&acp_io_record::to_bytes(VERSION, value)?)?;
     if durable {
         file.sync_all()?;
     }
     point("framework.record.aside-written")?;
     fs::rename(aside, path)?;
+    if let Some(directory) = path.parent().filter(|_directory| durable) {
+        fs::File::open(directory)?.sync_all()?;
+    }
     Ok(point("framework.record.renamed")?)
 }
 
@@ -211,10 +211,31 @@ mod tests {
         };
         records.save(&record).expect("saved");
         fs::write(state.path().join("units/bad.json"), "{").expect("written");
+        fs::write(state.path().join("units/empty.json"), "").expect("as a loss of power leaves it");
         assert_eq!(records.load().expect("readable"), [record]);
+        assert!(!state.path().join("units/empty.json").exists() && !state.path().join("units/empty.damaged").exists());
         records.remove("vmm@0123").expect("removed");
         records.remove("vmm@0123").expect("nothing to remove");
         assert_eq!(records.load().expect("readable"), []);
+    }
+
+    #[test]
+    fn files_of_a_newer_version_are_refused_and_left_alone() {
+        let state = tempfile::tempdir().expect("a directory");
+        let records = Records::open(state.path()).expect("made");
+        let newer = "{\"version\":2}";
+        for name in ["system-users.json", "units/vmm@0123.json"] {
+            let path = state.path().join(name);
+            fs::write(&path, newer).expect("written");
+            let error = match name {
+                "system-users.json" => SystemUsers::open(state.path()).expect_err("newer"),
+                _ => records.load().expect_err("newer"),
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            let said = error.to_string();
+            assert!(said.contains(&format!("{} has layout 2", path.display())), "{said}");
+            assert_eq!(fs::read_to_string(&path).expect("kept"), newer);
+        }
     }
 
     #[test]

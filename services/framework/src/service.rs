@@ -43,7 +43,7 @@ const EVENTS_MAX: usize = 1024;
 const EARLY_MAX: usize = 64;
 /// The pause before a record that could not be written, or a leftover that could not be removed, is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often units are measured.
+/// How often units are measured and their sockets looked after.
 const STATS_INTERVAL: Duration = Duration::from_secs(10);
 /// How long everything may take to stop before the framework gives up on what cannot be ended: a handful of stages with ten
 /// seconds of patience and as many for the kill each.
@@ -88,11 +88,16 @@ pub(crate) struct Handle {
     pub(crate) snapshot: watch::Receiver<Snapshot>,
 }
 
+/// A file that somebody has to look at ends the framework for good; anything else of a disk may pass.
+fn unusable(text: String, kind: std::io::ErrorKind) -> Fatal {
+    if kind == std::io::ErrorKind::InvalidData { Fatal::config(text) } else { Fatal::temporary(text) }
+}
+
 impl Service {
     /// Finds the units that run already, and binds the sockets of those that shall.
     pub(crate) fn open(site: Arc<Site>, context: &Context) -> Result<(Self, Handle), Fatal> {
         let broken =
-            |what: &'static str| move |error: std::io::Error| Fatal::temporary(format!("cannot {what}: {error}"));
+            |what: &'static str| move |error: std::io::Error| unusable(format!("cannot {what}: {error}"), error.kind());
         let gid = site.accounts.device_gid().map_err(broken("read the system's groups"))?;
         let devices = Devices::open(&site.paths.run, gid).map_err(broken("read the record of changed devices"))?;
         let users =
@@ -131,8 +136,8 @@ impl Service {
         Ok((service, Handle { site, commands: ask, snapshot: seen }))
     }
 
-    /// Owns the units until everything has stopped.
-    pub(crate) async fn run(mut self) {
+    /// Owns the units until everything has stopped, or until nobody can reach it: its successor then adopts them.
+    pub(crate) async fn run(mut self) -> Result<(), Fatal> {
         let mut measure = interval(STATS_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let drain = self.drain.clone();
@@ -148,7 +153,15 @@ impl Service {
                 Some(event) = self.happened.recv() => self.event(event),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(notification) = self.said.recv() => self.notified(notification),
-                _instant = measure.tick() => self.measure(),
+                _instant = measure.tick() => {
+                    self.measure();
+                    if !self.is_stopping && !self.is_reachable() {
+                        return Err(Fatal::temporary("somebody removed the framework's socket"));
+                    }
+                    if !self.is_stopping {
+                        self.keep_reachable();
+                    }
+                }
                 () = until(due) => self.tick(),
                 () = until(self.retry_at) => self.retry(),
                 () = until(give_up) => {
@@ -159,6 +172,7 @@ impl Service {
             self.settle();
         }
         self.forget_all();
+        Ok(())
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -336,19 +350,30 @@ impl Service {
         })
     }
 
-    /// Asks those units to stop that nothing which stops before them is left of.
+    /// Asks those units to stop that nothing which stops before them is left of. One without a process is gone at once, and
+    /// nothing more is heard of it: those after it have their turn now.
     fn stop_next(&mut self) {
-        let left: Vec<&UnitName> = self.units.values().filter(|unit| !unit.is_gone()).map(|unit| &unit.name).collect();
-        let is_next = |name: &&&UnitName| {
-            !left.iter().any(|other| self.site.catalog.stops_before(&other.template, &name.template))
-        };
-        let next: Vec<UnitName> = left.iter().filter(is_next).map(|name| (*name).clone()).collect();
-        for name in next {
-            let is_asked = self.units.get(&name).is_some_and(|unit| !unit.machine.is_wanted());
-            if !is_asked {
+        loop {
+            let next = self.next_to_stop();
+            if next.is_empty() {
+                return;
+            }
+            for name in next {
                 self.feed(&name, Input::Stop);
             }
         }
+    }
+
+    /// Units that may stop now and have not been asked to.
+    fn next_to_stop(&self) -> Vec<UnitName> {
+        let left: Vec<&Unit> = self.units.values().filter(|unit| !unit.is_gone()).collect();
+        let may_stop = |unit: &&&Unit| {
+            let stops_before =
+                |other: &&Unit| self.site.catalog.stops_before(&other.name.template, &unit.name.template);
+            !left.iter().any(stops_before)
+        };
+        let next = left.iter().filter(may_stop).filter(|unit| unit.machine.is_wanted());
+        next.map(|unit| unit.name.clone()).collect()
     }
 
     /// Answers the calls that wait for a unit, and forgets it if that is what they waited for.

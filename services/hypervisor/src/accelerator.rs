@@ -96,7 +96,11 @@ async fn kept_or_probed(config: &Config, state: &Path, qemu: String) -> Verdict 
             return if kept.kvm { kvm(kept.reason, qemu) } else { tcg(kept.reason, qemu) };
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the verdict on the accelerator cannot be read"),
+        Err(error) => {
+            // The file may be a newer version's and is left alone.
+            tracing::warn!(%error, "the verdict on the accelerator cannot be read");
+            return probe(config, state, qemu).await;
+        }
     }
     let verdict = probe(config, state, qemu).await;
     tracing::info!(accelerator = %verdict.accelerator, reason = verdict.reason, "accelerator decided");

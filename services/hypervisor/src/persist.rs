@@ -11,8 +11,12 @@ use std::{
 use acp_base::{Blame, Code, Failure, Name, Uid};
 use acp_core_system::Durable;
 use acp_io_failpoint::point;
+use acp_io_record::RecordError;
 use acp_wire_model::system::{ExitReason, PowerIntent, SystemSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The layout of every file written here.
+const VERSION: u64 = 1;
 
 /// One system as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,21 +65,10 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the directory, makes it if it is missing, and reads every record. A damaged one is set aside.
+    /// Opens the directory, makes it if it is missing, and reads every record. A damaged one is set aside, one of
+    /// a newer version is an error.
     pub(crate) fn open(directory: PathBuf) -> io::Result<(Self, Vec<Record>)> {
-        fs::create_dir_all(&directory)?;
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&directory)? {
-            let path = entry?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => match read::<Record>(&path)? {
-                    Some(record) => records.push(record),
-                    None => fs::rename(&path, path.with_extension("damaged"))?,
-                },
-                Some("new") => fs::remove_file(&path)?,
-                _ => {}
-            }
-        }
+        let mut records: Vec<Record> = acp_io_record::read_all(&directory, VERSION)?;
         records.sort_by_key(|record| record.uid);
         Ok((Self { directory }, records))
     }
@@ -119,7 +112,7 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 
 fn replace<T: Serialize>(path: &Path, aside: &Path, value: &T) -> io::Result<()> {
     let mut file = File::create(aside)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    file.write_all(&acp_io_record::to_bytes(VERSION, value)?)?;
     file.sync_data()?;
     point("hypervisor.record.aside-written")?;
     fs::rename(aside, path)?;
@@ -130,19 +123,14 @@ fn replace<T: Serialize>(path: &Path, aside: &Path, value: &T) -> io::Result<()>
     }
 }
 
-/// The value in a file; `None` if there is no file or it holds something else.
+/// The value in a file; `None` if there is no file or a damaged one. A file of a newer version is an error.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "a file is damaged and is not used");
+    match acp_io_record::read(path, VERSION) {
+        Err(error @ RecordError::Damaged { .. }) => {
+            tracing::error!(%error, "a file is not used");
             Ok(None)
         }
+        read => Ok(read?),
     }
 }
 
@@ -188,6 +176,37 @@ mod tests {
         assert_eq!(records, [record(1)]);
         assert!(directory.path().join("systems/bad.damaged").exists());
         assert!(!directory.path().join("systems/half.new").exists());
+    }
+
+    #[test]
+    fn files_of_a_newer_version_are_refused_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let systems = directory.path().join("systems");
+        let (store, _) = Store::open(systems.clone()).expect("writable");
+        store.save(&record(1)).expect("saved");
+        let path = store.path(Uid::from_u128(1));
+        let newer = fs::read_to_string(&path).expect("there").replace("\"version\":1", "\"version\":2");
+        let files = [(path, newer), (directory.path().join("accelerator.json"), "{\"version\":3}".to_owned())];
+        for (file, text) in &files {
+            fs::write(file, text).expect("written");
+            let error = read::<serde_json::Value>(file).expect_err("newer");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            let said = error.to_string();
+            assert!(said.contains(&file.display().to_string()) && said.contains("knows up to 1"), "{said}");
+        }
+        assert_eq!(Store::open(systems).expect_err("newer").kind(), io::ErrorKind::InvalidData);
+        for (file, text) in files {
+            assert_eq!(fs::read_to_string(file).expect("kept"), text);
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_version_is_of_the_first() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let old = serde_json::to_vec(&record(3)).expect("JSON");
+        fs::write(directory.path().join("3.json"), old).expect("written");
+        let (_store, records) = Store::open(directory.path().to_owned()).expect("readable");
+        assert_eq!(records, [record(3)]);
     }
 
     #[test]

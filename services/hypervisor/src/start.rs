@@ -1,8 +1,8 @@
 //! The daemon's start: reads what is kept, takes up what was interrupted, begins to listen.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
-use acp_base::{Failure, Uid};
+use acp_base::{Code, Failure, Uid};
 use acp_core_system::Task;
 use acp_io_client::{ObjectWatch, Reporter};
 use acp_io_daemon::{Context, Fatal, Router};
@@ -27,14 +27,17 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until the drain.
 pub(crate) async fn run(config: Config, context: Context) -> Result<(), Fatal> {
-    let broken = |error: io::Error| Fatal::temporary(format!("{}: {error}", context.paths.state.display()));
+    let broken = |error: io::Error| unusable(&context, &error);
     let reporter = Reporter::new(context.client.clone(), context.incarnation);
     let (store, mut records) = Store::open(context.paths.state.join("systems")).map_err(broken)?;
-    let (jobs, interrupted) = Jobs::open(&context.paths.state.join("jobs"), context.noun, reporter.clone())
-        .map_err(|failure| Fatal::temporary(failure.message))?;
-    let same_boot = same_boot(&context).map_err(broken)?;
+    let (jobs, interrupted) =
+        Jobs::open(&context.paths.state.join("jobs"), context.noun, reporter.clone()).map_err(refused)?;
+    let boot = host::boot_id().map_err(broken)?;
+    let same_boot = was_here(&context, &boot).map_err(broken)?;
     if !same_boot {
         autostart(&store, &mut records)?;
+        // Last: a life that ends before leaves the rest to its successor.
+        persist::write(&boot_file(&context), &boot).map_err(broken)?;
     }
     let at_work = take_up(&records, interrupted);
     let entries = entries(records, &at_work, same_boot);
@@ -56,15 +59,28 @@ pub(crate) async fn run(config: Config, context: Context) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Whether the host was not booted since the last life; writes down this boot.
-fn same_boot(context: &Context) -> io::Result<bool> {
-    let path = context.paths.state.join("boot");
-    let now = host::boot_id()?;
-    let before: Option<String> = persist::read(&path)?;
-    if before.as_ref() != Some(&now) {
-        persist::write(&path, &now)?;
+/// A file that somebody has to look at ends the daemon for good; a full disk may pass.
+fn unusable(context: &Context, error: &io::Error) -> Fatal {
+    let text = format!("{}: {error}", context.paths.state.display());
+    if error.kind() == io::ErrorKind::InvalidData { Fatal::config(text) } else { Fatal::temporary(text) }
+}
+
+fn refused(failure: Failure) -> Fatal {
+    match failure.code {
+        Code::FailedPrecondition => Fatal::config(failure.message),
+        _ => Fatal::temporary(failure.message),
     }
-    Ok(before == Some(now))
+}
+
+/// Holds the boot in which the last life had started what starts with the node.
+fn boot_file(context: &Context) -> PathBuf {
+    context.paths.state.join("boot")
+}
+
+/// Whether the host was not booted since an earlier life.
+fn was_here(context: &Context, boot: &str) -> io::Result<bool> {
+    let before: Option<String> = persist::read(&boot_file(context))?;
+    Ok(before.as_deref() == Some(boot))
 }
 
 /// After a boot of the host, systems that start with their node are to run.

@@ -146,15 +146,17 @@ impl Dhcp {
 
     async fn serve(&mut self, network: &DesiredNetwork, unit: Option<&UnitMeta>) -> Result<(), String> {
         let uid = network.uid;
+        let running = unit.filter(|unit| is_running(unit.state));
+        // A directory that is made anew is not the one that a running server listens to.
+        let is_listened_to = running.is_none() || self.hosts.path(uid).is_dir();
         let updated = self.hosts.update(uid, &network.hosts);
         // A guest that was removed before it failed is removed no second time.
-        if *updated.as_ref().unwrap_or(&true) {
+        if *updated.as_ref().unwrap_or(&true) || !is_listened_to {
             self.outdated.insert(uid);
         }
         updated.map_err(|error| chain(&error))?;
         let directory = self.hosts.path(uid).to_string_lossy().into_owned();
         let arguments = arguments(network, &directory, &self.name_servers);
-        let running = unit.filter(|unit| is_running(unit.state));
         if running.is_some() && !self.asked.contains_key(&uid) {
             // It may have missed what an earlier life of this service changed last.
             self.outdated.insert(uid);

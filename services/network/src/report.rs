@@ -72,7 +72,8 @@ fn meta(uid: Uid, status: &NetworkStatus, desired: &Desired, seen: &Observation)
     }
 }
 
-fn is_present(tap: &DesiredTap, seen: &Observation) -> bool {
+/// Whether the tap is there and is what it should be.
+pub(crate) fn is_present(tap: &DesiredTap, seen: &Observation) -> bool {
     seen.observed.link(&tap.link).and_then(ObservedLink::tap_of) == Some((tap.system, tap.nic))
 }
 

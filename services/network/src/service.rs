@@ -11,7 +11,7 @@ use std::{
 };
 
 use acp_base::{Name, Uid};
-use acp_core_netplan::{Desired, Plan, Problem, nft_document, plan};
+use acp_core_netplan::{Desired, DesiredTap, Plan, Problem, nft_document, plan};
 use acp_io_client::{ObjectWatch, Reporter};
 use acp_io_daemon::{Context, Fatal, Health};
 use acp_io_netlink::{Monitor, Netlink, NetlinkError};
@@ -31,7 +31,7 @@ use crate::{
     handlers::OpenTap,
     metrics,
     observe::{Observation, observe},
-    report::Reports,
+    report::{Reports, is_present},
     snapshot::{NetworkStatus, Snapshot},
     specs::Specs,
     taps::TapPlan,
@@ -42,6 +42,10 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// The pause before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a tap of a system that is said to run may be missing before it is missed: QEMU's end takes it along, and is
+/// told within a second.
+const TAP_MISSED_AFTER: Duration = Duration::from_secs(2);
 
 /// What the owner hears.
 #[derive(Debug)]
@@ -80,6 +84,8 @@ pub(crate) struct Service {
     next_round: Instant,
     /// What stood in the way when it was last said.
     problems: Vec<Problem>,
+    /// Taps of running systems that are missing, and since when.
+    missing: BTreeMap<String, Instant>,
 }
 
 impl Service {
@@ -98,6 +104,7 @@ impl Service {
             next: Instant::now(),
             next_round: Instant::now(),
             problems: Vec::new(),
+            missing: BTreeMap::new(),
         }
     }
 
@@ -164,6 +171,7 @@ impl Service {
             tracing::warn!(%failure, "the nftables table is not set");
             faults.without_filter(desired, &failure.to_string());
         }
+        self.miss_taps(desired, &seen, &mut faults);
         self.want_dhcp(desired);
         let statuses = self.statuses(desired, &faults);
         self.reports.networks(&statuses, desired, &seen);
@@ -202,6 +210,18 @@ impl Service {
             tracing::warn!(network = %problem.network(), %problem, "a network cannot be what its spec says");
         }
         self.problems = problems;
+    }
+
+    /// A tap that somebody removed cannot be given back to the QEMU that held it: it is said.
+    fn miss_taps(&mut self, desired: &Desired, seen: &Observation, faults: &mut Faults) {
+        let before = std::mem::take(&mut self.missing);
+        for tap in desired.taps.values().filter(|tap| self.specs.runs(tap.system) && !is_present(tap, seen)) {
+            let since = before.get(&tap.link).copied().unwrap_or_else(Instant::now);
+            if since.elapsed() >= TAP_MISSED_AFTER {
+                faults.lost_tap(tap);
+            }
+            self.missing.insert(tap.link.clone(), since);
+        }
     }
 
     fn want_dhcp(&self, desired: &Desired) {
@@ -297,6 +317,15 @@ impl Faults {
         if let Some(network) = network {
             self.reasons.entry(network).or_default().push(reason);
         }
+    }
+
+    fn lost_tap(&mut self, tap: &DesiredTap) {
+        let DesiredTap { link, system_name, nic, .. } = tap;
+        let reason = format!(
+            "somebody removed the link {link}: interface {nic} of system {system_name} is cut off until the system is \
+             stopped and started"
+        );
+        self.reasons.entry(tap.network).or_default().push(reason);
     }
 
     fn without_filter(&mut self, desired: &Desired, reason: &str) {

@@ -1,11 +1,15 @@
 //! The declared networks and systems, as the cluster service tells them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use acp_base::{Name, Uid};
 use acp_core_netplan::{Desired, NetworkInput, SystemInput};
 use acp_io_client::ObjectEvent;
-use acp_wire_model::{Kind, Object, network::NetworkSpec, system::SystemSpec};
+use acp_wire_model::{
+    Kind, Object,
+    network::NetworkSpec,
+    system::{SystemMeta, SystemSpec, SystemState},
+};
 
 /// The specs last told completely. While they are told anew, the old ones hold: a node does not take down what stands
 /// because the cluster service restarts.
@@ -20,6 +24,8 @@ pub(crate) struct Specs {
 struct Told {
     networks: BTreeMap<Uid, NetworkInput>,
     systems: BTreeMap<Uid, SystemInput>,
+    /// Systems that are said to run.
+    running: BTreeSet<Uid>,
 }
 
 impl Specs {
@@ -53,6 +59,11 @@ impl Specs {
         self.current.as_ref()?.systems.get(&uid)
     }
 
+    /// Whether a system is said to run.
+    pub(crate) fn runs(&self, uid: Uid) -> bool {
+        self.current.as_ref().is_some_and(|told| told.running.contains(&uid))
+    }
+
     /// A network by name.
     pub(crate) fn network(&self, name: &Name) -> Option<&NetworkInput> {
         self.current.as_ref()?.networks.values().find(|network| network.name == *name)
@@ -68,6 +79,10 @@ impl Specs {
 
 impl Told {
     fn put(&mut self, object: &Object) {
+        self.running.remove(&object.uid);
+        if runs(object) {
+            self.running.insert(object.uid);
+        }
         let read = match object.kind {
             Kind::Network => network(object).map(|network| drop(self.networks.insert(object.uid, network))),
             Kind::System => system(object).map(|system| drop(self.systems.insert(object.uid, system))),
@@ -82,7 +97,14 @@ impl Told {
     fn remove(&mut self, uid: Uid) {
         self.networks.remove(&uid);
         self.systems.remove(&uid);
+        self.running.remove(&uid);
     }
+}
+
+fn runs(object: &Object) -> bool {
+    let meta = object.meta_as::<SystemMeta>();
+    object.kind == Kind::System
+        && meta.is_some_and(|meta| matches!(meta.state, SystemState::Running | SystemState::Paused))
 }
 
 fn network(object: &Object) -> Result<NetworkInput, String> {

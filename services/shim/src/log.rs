@@ -3,8 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+/// Logs are for their owner and its group, whatever becomes of the directory that they lie in.
+const MODE: u32 = 0o640;
 
 /// The file itself, `.1` the one before, and so on.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Log {
 
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            let file = File::options().append(true).create(true).open(&self.path)?;
+            let file = File::options().append(true).create(true).mode(MODE).open(&self.path)?;
             self.bytes = file.metadata()?.len();
             self.file = Some(file);
         }

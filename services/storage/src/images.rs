@@ -62,11 +62,14 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteImage>) -> Result<Empty, F
     let (uid, spec) = api.image(&name).await?;
     let pool = api.fresh_pool(&spec.pool).await?;
     check_unused(&name, &spec.pool, &pool.above_image(uid))?;
-    api.records.plan_removal(uid, &spec.pool).map_err(|error| {
-        Failure::unavailable(format!("cannot record the removal of image {name} in the state directory: {error}"))
-    })?;
+    if let Err(error) = api.records.plan_removal(uid, &spec.pool) {
+        // It may stand all the same.
+        api.records.forget_removal(uid);
+        let text = format!("cannot record the removal of image {name} in the state directory: {error}");
+        return Err(Failure::unavailable(text));
+    }
     if let Err(failure) = api.cluster().call::<Delete>(DeleteRequest { kind: Kind::Image, uid }).await {
-        // Only a clear refusal calls the removal off; after anything else the next start finds out.
+        // Only a clear refusal calls the removal off; after anything else it is looked for whether the object is gone.
         if failure.changed == Change::None {
             api.records.forget_removal(uid);
         }
@@ -76,7 +79,7 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteImage>) -> Result<Empty, F
     match removed {
         Ok(()) => api.records.forget_removal(uid),
         Err(failure) => {
-            tracing::warn!(image = %name, reason = %failure, "the file of a deleted image is removed at the next start");
+            tracing::warn!(image = %name, reason = %failure, "the file of a deleted image is removed later");
         }
     }
     api.changed(&spec.pool).await;

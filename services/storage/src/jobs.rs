@@ -5,7 +5,7 @@ mod import;
 
 use std::time::Duration;
 
-use acp_base::{Change, Failure};
+use acp_base::{Change, Failure, Name, Uid};
 use acp_io_jobs::{Interrupted, JobHandle};
 use acp_wire_api::worker::{FileRequest, Remove};
 use acp_wire_model::Kind;
@@ -21,11 +21,15 @@ const POOL_LIMIT: Duration = Duration::from_secs(300);
 /// The pause between two looks whether the pool is there.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
 
+/// The pause between two looks for images' files that are still to be removed. The directory that is looked into is almost
+/// always empty; a worker that was away is back within a few seconds.
+const REMOVALS_PAUSE: Duration = Duration::from_secs(5);
+
 /// The verbs of our jobs.
 const IMPORT: &str = "image-import";
 const CLONE: &str = "volume-clone";
 
-/// Takes up interrupted jobs and removals once the pools are known.
+/// Takes up interrupted jobs, and removes files of deleted images that could not be removed at once, until the drain.
 pub(crate) async fn resume(api: Api, interrupted: Vec<Interrupted>) {
     let drain = api.context.drain.clone();
     for (job, detail) in interrupted {
@@ -35,6 +39,19 @@ pub(crate) async fn resume(api: Api, interrupted: Vec<Interrupted>) {
     tokio::select! {
         () = drain.cancelled() => {}
         () = finish_removals(&api) => {}
+    }
+}
+
+/// Removes the files of images whose deletion was interrupted, again and again.
+async fn finish_removals(api: &Api) {
+    let mut is_first = true;
+    loop {
+        match api.records.removals() {
+            Ok(removals) => finish_each(api, removals, is_first).await,
+            Err(error) => tracing::warn!(%error, "the record of removals cannot be read"),
+        }
+        is_first = false;
+        tokio::time::sleep(REMOVALS_PAUSE).await;
     }
 }
 
@@ -60,7 +77,7 @@ fn unreadable(error: &serde_json::Error) -> Failure {
 }
 
 /// Waits until a pool can be used.
-async fn wait_for_pool(api: &Api, pool: &acp_base::Name) -> Result<(), Failure> {
+async fn wait_for_pool(api: &Api, pool: &Name) -> Result<(), Failure> {
     let deadline = tokio::time::Instant::now() + POOL_LIMIT;
     loop {
         match api.ready_pool(pool).await {
@@ -71,34 +88,30 @@ async fn wait_for_pool(api: &Api, pool: &acp_base::Name) -> Result<(), Failure> 
     }
 }
 
-/// Removes the files of images whose deletion was interrupted.
-async fn finish_removals(api: &Api) {
-    let removals = match api.records.removals() {
-        Ok(removals) => removals,
-        Err(error) => {
-            tracing::warn!(%error, "the record of removals cannot be read");
-            return;
-        }
-    };
+async fn finish_each(api: &Api, removals: Vec<(Uid, Name)>, is_first: bool) {
     for (image, pool) in removals {
         match finish_removal(api, image, &pool).await {
-            Ok(()) => api.records.forget_removal(image),
-            Err(failure) => tracing::warn!(%image, reason = %failure, "an image's file stays until the next start"),
+            Ok(true) => api.records.forget_removal(image),
+            // Nobody is deleting it: an earlier life had begun to, and its object was not deleted.
+            Ok(false) if is_first => api.records.forget_removal(image),
+            Ok(false) => {}
+            Err(failure) => tracing::info!(%image, reason = %failure, "the file of a deleted image stays for now"),
         }
     }
 }
 
-async fn finish_removal(api: &Api, image: acp_base::Uid, pool: &acp_base::Name) -> Result<(), Failure> {
-    wait_for_pool(api, pool).await?;
+/// Removes the file of an image that is gone; answers whether it is.
+async fn finish_removal(api: &Api, image: Uid, pool: &Name) -> Result<bool, Failure> {
+    api.ready_pool(pool).await?;
     if api.find_uid(Kind::Image, image).await?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::info!(%image, %pool, "the file of a deleted image is removed");
     let request = FileRequest { file: image_file(image) };
     let removed = api.worker(pool).call::<Remove>(request).await;
     api.heed(pool, removed)?;
     api.changed(pool).await;
-    Ok(())
+    Ok(true)
 }
 
 fn cancelled() -> Failure {

@@ -18,6 +18,7 @@ pub mod worker;
 
 use std::{io, path::Path};
 
+use acp_base::{Code, Failure};
 use acp_io_client::Reporter;
 use acp_io_daemon::{Context, Daemon, Fatal, Router};
 use acp_io_jobs::Jobs;
@@ -55,8 +56,7 @@ pub fn start(config: Config, context: &Context) -> Result<(), Fatal> {
     let records = Records::open(state).map_err(|error| unusable(state, &error))?;
     let reporter = Reporter::new(context.client.clone(), context.incarnation);
     context.tasks.spawn("reporter", reporter.clone().run(context.drain.clone()));
-    let (jobs, interrupted) = Jobs::open(&state.join("jobs"), Storage::NOUN, reporter.clone())
-        .map_err(|failure| Fatal::temporary(failure.to_string()))?;
+    let (jobs, interrupted) = Jobs::open(&state.join("jobs"), Storage::NOUN, reporter.clone()).map_err(refused)?;
     let (view, seen) = watch::channel(View::default());
     let api = Api::new(config.clone(), context.clone(), jobs.clone(), records.clone(), seen);
     let service = service::Service::new(config, context.clone(), reporter, records, view);
@@ -68,8 +68,18 @@ pub fn start(config: Config, context: &Context) -> Result<(), Fatal> {
     context.serve(router).map(drop)
 }
 
-/// A state directory of somebody else's needs the operator; a full disk may pass.
+fn refused(failure: Failure) -> Fatal {
+    match failure.code {
+        Code::FailedPrecondition => Fatal::config(failure.message),
+        _ => Fatal::temporary(failure.to_string()),
+    }
+}
+
+/// A state directory of somebody else's and a file of a newer version need the operator; a full disk may pass.
 fn unusable(state: &Path, error: &io::Error) -> Fatal {
     let text = format!("the state directory {}: {error}", state.display());
-    if error.kind() == io::ErrorKind::PermissionDenied { Fatal::config(text) } else { Fatal::temporary(text) }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => Fatal::config(text),
+        _ => Fatal::temporary(text),
+    }
 }

@@ -13,6 +13,9 @@ use std::{
 use acp_base::{Name, Uid};
 use acp_io_failpoint::point;
 
+/// Characters of a file that is not understood which an error shows.
+const SHOWN_CHARS: usize = 40;
+
 /// The daemon's records. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Records(Arc<Paths>);
@@ -27,9 +30,14 @@ impl Records {
     /// Opens the records below the daemon's state directory; makes what is missing.
     pub(crate) fn open(state: &Path) -> io::Result<Self> {
         let paths = Paths { prepared: state.join("prepared"), removals: state.join("removals") };
-        fs::create_dir_all(&paths.prepared)?;
-        fs::create_dir_all(&paths.removals)?;
-        Ok(Self(Arc::new(paths)))
+        for directory in [&paths.prepared, &paths.removals] {
+            fs::create_dir_all(directory)?;
+            remove_unfinished(directory)?;
+        }
+        let records = Self(Arc::new(paths));
+        // What is planned there must be understood before anything is decided.
+        records.removals()?;
+        Ok(records)
     }
 
     /// Whether this pool's directory was marked before.
@@ -68,14 +76,34 @@ impl Records {
         let mut removals = Vec::new();
         for entry in fs::read_dir(&self.0.removals)? {
             let entry = entry?;
-            let image = Uid::from_str(&entry.file_name().to_string_lossy());
-            let pool = fs::read_to_string(entry.path())?.parse();
-            if let (Ok(image), Ok(pool)) = (image, pool) {
-                removals.push((image, pool));
-            }
+            // Anything else here is what a crash left of an unfinished record.
+            let Ok(image) = Uid::from_str(&entry.file_name().to_string_lossy()) else { continue };
+            let text = String::from_utf8_lossy(&fs::read(entry.path())?).into_owned();
+            removals.push((image, text.parse().map_err(|_not_a_name| unknown(&entry.path(), &text))?));
         }
         Ok(removals)
     }
+}
+
+/// This version's record of a removal is a pool's name and nothing else; a newer version's will not be one.
+fn unknown(path: &Path, text: &str) -> io::Error {
+    let shown: String = text.chars().take(SHOWN_CHARS).collect();
+    let sentence = format!(
+        "{} holds {shown:?} and not a pool's name, which is all that this version of ACP (layout 1) knows: install the newer version again, or move the file away",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidData, sentence)
+}
+
+/// Removes what an earlier daemon was writing when it ended.
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "new") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// After an error the fact may stand or not; nothing else is left.
@@ -109,6 +137,20 @@ fn forget(directory: &Path, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removal_of_a_newer_version_is_refused_and_left_alone() {
+        let state = tempfile::tempdir().expect("a temporary directory");
+        Records::open(state.path()).expect("opens");
+        let path = state.path().join("removals").join(Uid::from_u128(2).to_string());
+        for text in ["version 2: default", "", "{\"version\":2}"] {
+            fs::write(&path, text).expect("written");
+            let error = Records::open(state.path()).expect_err("not understood");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            assert_eq!(fs::read_to_string(&path).expect("kept"), text);
+        }
+    }
 
     #[test]
     fn records_outlive_their_daemon() {

@@ -14,6 +14,9 @@ const PATIENCE: &str = "60s";
 const EXCUSED: [&str; 6] =
     ["Unavailable", "DeadlineExceeded", "ResourceExhausted", "FailedPrecondition", "Conflict", "Cancelled"];
 
+/// What the message of a failure made at a failpoint holds.
+const FAILPOINT: &str = "failpoint ";
+
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -34,7 +37,7 @@ impl Answer {
     pub(super) fn is_excused(&self) -> bool {
         match self {
             Self::Done => true,
-            Self::Failed { code, message, .. } => EXCUSED.contains(&code.as_str()) || message.contains("failpoint "),
+            Self::Failed { code, message, .. } => EXCUSED.contains(&code.as_str()) || message.contains(FAILPOINT),
         }
     }
 
@@ -68,9 +71,8 @@ fn failure(said: &Said) -> Result<Answer> {
     let found = said.stderr.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     let text = |key: &str| found.as_ref().and_then(|error| error[key].as_str().map(str::to_owned));
     let why = || format!("acpctl ended with {} and said {:?}", said.status, said.stderr);
-    Ok(Answer::Failed {
-        code: text("code").with_context(why)?,
-        message: text("message").with_context(why)?,
-        is_unchanged: text("changed").with_context(why)? == "none",
-    })
+    let message = text("message").with_context(why)?;
+    // A failure made at a failpoint stands for any other, also for one that would say that something has changed.
+    let is_unchanged = text("changed").with_context(why)? == "none" && !message.contains(FAILPOINT);
+    Ok(Answer::Failed { code: text("code").with_context(why)?, message, is_unchanged })
 }

@@ -41,6 +41,9 @@ const DESCRIPTORS_GROWTH_MAX: usize = 24;
 /// Bytes that a daemon may take more at the end than at the start: what allocators keep.
 const MEMORY_GROWTH_MAX: u64 = 32 << 20;
 
+/// The size of the image that clients import.
+const DISK_BYTES: usize = 1 << 20;
+
 /// The stream of the conductor; clients have those from 1.
 const CONDUCTOR: u64 = 0;
 
@@ -82,7 +85,7 @@ impl<'a> Soak<'a> {
     fn prepare(world: &'a World) -> Result<Self> {
         failpoints::trace(world)?;
         let disk = world.scratch("soak")?.join("disk.raw");
-        fs::File::create(&disk)?.set_len(1 << 20)?;
+        fs::write(&disk, boot_disk())?;
         let disk = disk.to_str().context("a path without strange characters")?.to_owned();
         let tight = Tight::make(world)?;
         let soak = Self {
@@ -267,6 +270,13 @@ impl<'a> Soak<'a> {
             self.progress().trim_start(),
         )
     }
+}
+
+/// A disk that can be told from other files: a boot sector's mark and nothing else.
+fn boot_disk() -> Vec<u8> {
+    let mut disk = vec![0; DISK_BYTES];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
 }
 
 type Footprint = std::collections::BTreeMap<String, (usize, u64)>;

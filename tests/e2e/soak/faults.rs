@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acp_dev_testkit::{node, process, process::Identity, wait_for};
+use acp_dev_testkit::{node, process as proc, process::Identity, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -111,8 +111,15 @@ fn wait_replaced(world: &World, unit: &str, before: Identity, limit: Duration) -
     })
 }
 
+/// The process of a unit; one that an earlier fault has ended is waited for.
+fn process(world: &World, unit: &str) -> Result<Identity> {
+    wait_for(&format!("a process of {unit}"), LIMIT, || {
+        world.node.unit_process(unit).map_err(|error| format!("{error:#}"))
+    })
+}
+
 fn kill_unit(world: &World, unit: &str) -> Result<String> {
-    let process = world.node.unit_process(unit)?;
+    let process = process(world, unit)?;
     process.signal(Signal::KILL)?;
     wait_replaced(world, unit, process, LIMIT)?;
     Ok(unit.to_owned())
@@ -157,9 +164,9 @@ fn kill_qemu(soak: &Soak<'_>, random: &mut Random) -> Result<Option<String>> {
 /// Kills the shim of a daemon; the unit must run on, and gets a shim again by a restart.
 fn kill_shim(world: &World, random: &mut Random) -> Result<Option<String>> {
     let unit = *random.pick(&DAEMONS).context("there are daemons")?;
-    let process = world.node.unit_process(unit)?;
-    let parent = process::status(process.pid, "PPid")?.parse()?;
-    ensure!(process::name(parent).starts_with("acp-shim"), "the parent of {unit} is {:?}", process::name(parent));
+    let process = process(world, unit)?;
+    let parent = proc::status(process.pid, "PPid")?.parse()?;
+    ensure!(proc::name(parent).starts_with("acp-shim"), "the parent of {unit} is {:?}", proc::name(parent));
     let shim = Identity::of(parent).context("the shim has ended")?;
     shim.signal(Signal::KILL)?;
     shim.wait_gone(LIMIT)?;
@@ -189,7 +196,7 @@ fn kill_framework(world: &World) -> Result<String> {
 /// All daemons, the framework and the pools' workers at once; guests and what serves them run on.
 fn kill_daemons(world: &World) -> Result<String> {
     let mut hit: Vec<(String, Identity)> =
-        DAEMONS.iter().map(|unit| Ok(((*unit).to_owned(), world.node.unit_process(unit)?))).collect::<Result<_>>()?;
+        DAEMONS.iter().map(|unit| Ok(((*unit).to_owned(), process(world, unit)?))).collect::<Result<_>>()?;
     hit.extend(units(world, "storage-worker@")?);
     let framework = framework(world)?;
     framework.signal(Signal::KILL)?;
@@ -208,14 +215,15 @@ fn lose_power(soak: &Soak<'_>) -> Result<String> {
     // What was on its way to running is hurt, too.
     soak.hurt_all();
     soak.world.node.boot()?;
-    soak.shared.is_away.store(false, Ordering::SeqCst);
+    // Emulated guests that start at once would take each other's processors for longer than anybody waits.
     soak.witness.start(soak.world)?;
+    soak.shared.is_away.store(false, Ordering::SeqCst);
     Ok("everything".to_owned())
 }
 
 fn freeze(soak: &Soak<'_>, random: &mut Random) -> Result<String> {
     let unit = *random.pick(&DAEMONS).context("there are daemons")?;
-    let process = soak.world.node.unit_process(unit)?;
+    let process = process(soak.world, unit)?;
     process.signal(Signal::STOP)?;
     let time = Duration::from_millis(random.below(FREEZE_MS_MAX));
     soak.shared.stop.wait_for_end(time);
@@ -225,7 +233,7 @@ fn freeze(soak: &Soak<'_>, random: &mut Random) -> Result<String> {
 
 fn freeze_for_good(world: &World, random: &mut Random) -> Result<String> {
     let unit = *random.pick(&DAEMONS).context("there are daemons")?;
-    let process = world.node.unit_process(unit)?;
+    let process = process(world, unit)?;
     process.signal(Signal::STOP)?;
     wait_replaced(world, unit, process, WATCHDOG_LIMIT)?;
     Ok(unit.to_owned())

@@ -68,7 +68,8 @@ pub(super) fn work(world: &World, shared: &Shared, client: usize, mut random: Ra
         let result = operate(world, shared, client, &mut model, &mut random);
         drop((model, pass));
         if let Err(error) = result {
-            return shared.journal.defect(format!("client {client}: {error:#}"));
+            shared.journal.defect(format!("client {client}: {error:#}"));
+            return shared.stop.end();
         }
     }
 }

@@ -7,16 +7,18 @@ use std::{
     process::Command,
 };
 
+use acp_dev_testkit::wait_for;
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use serde_json::json;
 
 use super::ask::must;
-use crate::world::World;
+use crate::world::{LIMIT, World};
 
 /// The pool's name.
 pub(super) const POOL: &str = "soak-tight";
-/// The size of its file system in MiB: some volumes of this soak fit.
-const SIZE_MIB: u64 = 24;
+/// The size of its file system in MiB: a pool keeps 256 in reserve, and some volumes of this soak fit beside that.
+const SIZE_MIB: u64 = 288;
 
 /// The file system; unmounted when it is dropped.
 #[derive(Debug)]
@@ -40,12 +42,14 @@ impl Tight {
         Ok(tight)
     }
 
-    /// Takes all the space there is.
+    /// Takes all the space there is. What somebody takes meanwhile is theirs; then as much as is left is taken.
     pub(super) fn fill(&self) -> Result<()> {
         let file = fs::File::create(self.mount.join("fill"))?;
-        let free = rustix::fs::fstatvfs(&file)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free.f_bavail * free.f_frsize)
-            .context("cannot fill the file system")
+        wait_for("the file system to be full", LIMIT, || {
+            let free = fstatvfs(&file)?;
+            let bytes = free.f_bavail * free.f_frsize;
+            if bytes == 0 { Ok(()) } else { fallocate(&file, FallocateFlags::empty(), 0, bytes) }
+        })
     }
 
     /// Gives the space back.

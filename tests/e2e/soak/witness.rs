@@ -61,7 +61,10 @@ impl Witness {
         let pid =
             world.wait_state(NAME, "running", LIMIT)?["pid"].as_i64().context("a running system has a process")?;
         let process = Identity::of(i32::try_from(pid)?).context("the witness has ended")?;
-        wait_for("the page of the witness", BOOT_LIMIT, || self.page(world).map_err(|error| format!("{error:#}")))?;
+        wait_for("the page of the witness", BOOT_LIMIT, || {
+            let console = || world.console(NAME).unwrap_or_else(|error| format!("{error:#}"));
+            self.page(world).map_err(|error| format!("{error:#}\n{}", console()))
+        })?;
         *self.process() = Some(process);
         Ok(())
     }
@@ -103,7 +106,7 @@ impl Witness {
             } else if silence > SILENCE_MAX || !process.is_alive() {
                 let is = if process.is_alive() { "lives and is silent" } else { "has died" };
                 journal.defect(format!("the witness {is}: {answer:?} after {:.1} s", silence.as_secs_f64()));
-                return;
+                return stop.end();
             }
         }
     }

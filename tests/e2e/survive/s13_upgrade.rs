@@ -91,12 +91,12 @@ fn exchange(world: &World, guest: &Guest, build: &Path, is_marked: bool) -> Resu
     node::install(build, &world.bin)?;
     let outdated = world.node.json(&["service", "outdated"])?;
     let outdated = outdated.as_array().context("no list of processes")?.len();
-    ensure!(outdated >= guest.ours(world)?.len(), "only {outdated} processes are said to be outdated");
+    ensure!(outdated >= Guest::ours(world)?.len(), "only {outdated} processes are said to be outdated");
     world.node.run(&["service", "restart", "--outdated"])?;
     node::wait_ready(world.node.layout())?;
     ensure!(guest.qemu.is_alive() && guest.shim.is_alive(), "the guest, or its shim, did not survive the upgrade");
     // What a daemon had started before it was replaced, like a tool that is at work, ends by itself.
-    wait_for("every process to run the new program", LIMIT, || match guest.outdated_processes(world, is_marked) {
+    wait_for("every process to run the new program", LIMIT, || match Guest::outdated_processes(world, is_marked) {
         Ok(left) if left.is_empty() => Ok(()),
         Ok(left) => Err(left.join(", ")),
         Err(error) => Err(format!("{error:#}")),
@@ -121,23 +121,24 @@ impl Guest {
         Ok(Self { instance, qemu, shim: shim.context("QEMU has no shim")? })
     }
 
-    /// Processes of ACP's programs, the guard included, that are not the guest's.
-    fn ours(&self, world: &World) -> Result<Vec<Identity>> {
+    /// Processes of ACP's programs, the guard included, but for the shims of guests.
+    fn ours(world: &World) -> Result<Vec<Identity>> {
         let guard = Record::load(world.node.layout())?.context("the node was started")?.guard;
-        let processes = world.node.processes().into_iter().filter(|found| *found != self.shim);
-        let is_ours = |found: &Identity| process::name(found.pid).starts_with("acp-");
+        let processes = world.node.processes().into_iter();
+        let is_guests = |found: &Identity| process::command_line(found.pid).contains(" run qemu@");
+        let is_ours = |found: &Identity| process::name(found.pid).starts_with("acp-") && !is_guests(found);
         Ok(processes.filter(is_ours).chain([guard]).collect())
     }
 
     /// Those that do not run what is on disk now, each in a few words.
-    fn outdated_processes(&self, world: &World, is_marked: bool) -> Result<Vec<String>> {
+    fn outdated_processes(world: &World, is_marked: bool) -> Result<Vec<String>> {
         let is_current = |found: &Identity| {
             let program = PathBuf::from(format!("/proc/{}/exe", found.pid));
             let path = fs::read_link(&program)?;
             let is_there = path.starts_with(&world.bin) && !path.to_string_lossy().ends_with(" (deleted)");
             Ok::<bool, anyhow::Error>(is_there && has_mark(&program)? == is_marked)
         };
-        let ours = self.ours(world)?;
+        let ours = Self::ours(world)?;
         ensure!(ours.len() > 10, "only {} processes are ours", ours.len());
         let left = ours.into_iter().filter(|found| found.is_alive() && !is_current(found).unwrap_or(false));
         Ok(left.map(|found| format!("{} {}", found.pid, process::command_line(found.pid))).collect())

@@ -27,7 +27,7 @@ type Times = Vec<(String, Duration)>;
 fn killed(world: &World) -> Result<()> {
     let subject = outage::started(world, "steady")?;
     let address = world.wait_greeting("steady", 1)?;
-    outage::ask_for_volume(world)?;
+    subject.ask_for_volume()?;
     let mut console = Counting::open(world, &subject)?;
     let (times, visits) = visitor::visiting(world, address, || kill_each_way(world, &subject, &mut console))?;
     console.verify(world)?;
@@ -39,7 +39,7 @@ fn killed(world: &World) -> Result<()> {
     ensure!(times.iter().all(|(_, time)| *time <= BACK_LIMIT), "the limit is {BACK_LIMIT:?}:{said}");
     ensure!(visits.failures.is_empty(), "the guest stopped answering: {:?}", visits.failures);
     ensure!(visits.slowest <= BACK_LIMIT, "a page took {:?}", visits.slowest);
-    outage::forget_volume(world)?;
+    subject.forget_volume()?;
     world
         .node
         .run(&["--yes", "system", "shutdown", "steady", "--wait"])
@@ -47,10 +47,10 @@ fn killed(world: &World) -> Result<()> {
     world.delete("steady")
 }
 
-fn kill_each_way(world: &World, subject: &Subject, console: &mut Counting) -> Result<Times> {
+fn kill_each_way(world: &World, subject: &Subject<'_>, console: &mut Counting) -> Result<Times> {
     let mut times = Times::new();
     for unit in subject.daemons() {
-        times.push((unit.clone(), outage::kill(world, subject, &unit)?));
+        times.push((unit.clone(), outage::kill(subject, &unit)?));
         survived(world, subject, console, &unit)?;
     }
     for (what, kill) in [("framework", kill_framework as Way), ("guard", kill_guard), ("all", kill_all)] {
@@ -61,11 +61,11 @@ fn kill_each_way(world: &World, subject: &Subject, console: &mut Counting) -> Re
 }
 
 /// A way to end several at once; answers how long they were away.
-type Way = fn(&World, &Subject) -> Result<Duration>;
+type Way = fn(&World, &Subject<'_>) -> Result<Duration>;
 
-fn survived(world: &World, subject: &Subject, console: &mut Counting, what: &str) -> Result<()> {
+fn survived(world: &World, subject: &Subject<'_>, console: &mut Counting, what: &str) -> Result<()> {
     ensure!(subject.qemu.is_alive(), "the guest died with {what}");
-    ensure!(Subject::of(world, subject.name)?.qemu == subject.qemu, "the node lost track of the guest with {what}");
+    ensure!(Subject::of(&world.node, subject.name)?.qemu == subject.qemu, "the node lost track of the guest with {what}");
     console.goes_on().with_context(|| format!("after the end of {what}"))
 }
 
@@ -86,9 +86,9 @@ fn wait_adopted(world: &World, before: &[String]) -> Result<()> {
 }
 
 /// Its guard starts another, which has to adopt every unit.
-fn kill_framework(world: &World, subject: &Subject) -> Result<Duration> {
+fn kill_framework(world: &World, subject: &Subject<'_>) -> Result<Duration> {
     let before = units(world)?;
-    let framework = subject.process(world, "framework")?;
+    let framework = subject.process("framework")?;
     let at = outage::signal_all(&[framework], Signal::KILL)?;
     framework.wait_gone(LIMIT)?;
     wait_adopted(world, &before)?;
@@ -96,9 +96,9 @@ fn kill_framework(world: &World, subject: &Subject) -> Result<Duration> {
 }
 
 /// The framework ends with its guard; units run on. Whatever started the guard starts another: an init, or `up`.
-fn kill_guard(world: &World, subject: &Subject) -> Result<Duration> {
+fn kill_guard(world: &World, subject: &Subject<'_>) -> Result<Duration> {
     let before = units(world)?;
-    let framework = subject.process(world, "framework")?;
+    let framework = subject.process("framework")?;
     let guard = guard(world)?;
     let at = outage::signal_all(&[guard], Signal::KILL)?;
     framework.wait_gone(outage::TOLD_LIMIT).context("the framework goes on without its guard")?;
@@ -112,20 +112,18 @@ fn guard(world: &World) -> Result<process::Identity> {
 }
 
 /// Everything but the guest and the shims, which have no part in any decision.
-fn kill_all(world: &World, subject: &Subject) -> Result<Duration> {
+fn kill_all(world: &World, subject: &Subject<'_>) -> Result<Duration> {
     let mut victims = vec![guard(world)?];
     let is_kept = |name: &str| name.starts_with("qemu-system") || name == "acp-shim";
     victims.extend(world.node.processes().into_iter().filter(|process| !is_kept(&process::name(process.pid))));
     let daemons = subject.daemons();
-    let before: Vec<_> = daemons.iter().map(|unit| subject.process(world, unit)).collect::<Result<_>>()?;
+    let before: Vec<_> = daemons.iter().map(|unit| subject.process(unit)).collect::<Result<_>>()?;
     ensure!(before.iter().all(|daemon| victims.contains(daemon)), "not all of {before:?} are among {victims:?}");
     let at = outage::signal_all(&victims, Signal::KILL)?;
     victims.iter().try_for_each(|victim| victim.wait_gone(LIMIT))?;
     world.node.boot()?;
     for (unit, before) in daemons.iter().zip(before) {
-        wait_for(&format!("{unit} to do its work again"), LIMIT, || {
-            subject.works(world, unit, before).map_err(|error| format!("{error:#}"))
-        })?;
+        outage::wait_works(subject, unit, before, LIMIT)?;
     }
     Ok(at.elapsed())
 }

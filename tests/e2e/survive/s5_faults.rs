@@ -1,12 +1,16 @@
 //! S5: an error and a kill at every step of every operation. Afterwards the node is as if the operation had never been, or
 //! as it is after a clean success; the operation can be repeated, and everything can be deleted.
+#![expect(clippy::print_stdout, reason = "a grid says how many faults it tried")]
 
 mod arm;
 mod grid;
 mod inventory;
 mod operations;
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Instant,
+};
 
 use acp_dev_testkit::node;
 use anyhow::{Context as _, Result, ensure};
@@ -61,10 +65,17 @@ pub(crate) fn every_fault(
 ) -> Result<()> {
     let file = operations::file(world)?;
     world.node.run(&["image", "import", operations::IMAGE, &file, "--wait"])?;
+    // What all systems share is made with the first.
+    grid::all(world, operations::FIRST_LIFE, &file)?;
     let points = Failpoints::open(world)?;
     let (mut acted, mut wrong) = (0, Vec::new());
     for operation in operations::ALL.iter().filter(|operation| is_operation(operation.name)) {
-        let (count, found) = grid::run(world, &points, operation, is_wanted).context(operation.name)?;
+        let started = Instant::now();
+        let (count, found) = grid::run(world, &points, operation, is_wanted)
+            .unwrap_or_else(|error| (0, vec![format!("{}: {error:#}", operation.name)]));
+        let seconds = started.elapsed().as_secs_f64();
+        println!("    {}: {count} faults acted, {} left something ({seconds:.1} s)", operation.name, found.len());
+        found.iter().for_each(|what| println!("        {what}"));
         acted += count;
         wrong.extend(found);
     }

@@ -3,6 +3,9 @@
 //! Half of the clients are programs (`acpctl`), half speak to the sockets. Memory ends early on purpose: most systems are
 //! declared with more of it than any host has, so that their starts are refused; the others run.
 
+mod client;
+mod inventory;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -10,19 +13,20 @@ use std::{
         Barrier,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use acp_dev_testkit::{
-    cgroup,
     process::{self, Identity},
-    varlink::Conversation,
     wait_for,
 };
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use self::{
+    client::{Client, done, text, together},
+    inventory::Inventory,
+};
 use crate::{
     harness::Case,
     world::{LIMIT, World},
@@ -53,113 +57,12 @@ const NETWORK: &str = "many";
 /// The daemons whose size is looked at.
 const DAEMONS: [&str; 5] = ["cluster", "storage", "storage-worker@default", "network", "hypervisor"];
 
-/// What a client was refused.
-#[derive(Debug)]
-struct Refusal {
-    code: String,
-    message: String,
-}
-
-/// What became of a request; everything but a refusal is a failure of the test.
-type Outcome = Result<Option<Refusal>>;
-
-/// One of the clients.
-struct Client<'a> {
-    world: &'a World,
-    is_program: bool,
-}
-
-impl Client<'_> {
-    fn create(&self, name: &str, bytes: u64) -> Outcome {
-        if self.is_program {
-            let memory = format!("{}MiB", bytes >> 20);
-            let create = ["system", "create", name, "--image", "demo", "--memory", &memory, "--network", NETWORK];
-            return self.program(&[&create[..], &["--wait"]].concat());
-        }
-        let request = json!({ "name": name, "image": "demo", "memory_bytes": bytes, "networks": [NETWORK] });
-        self.socket("CreateSystem", request)
-    }
-
-    fn act(&self, verb: &str, name: &str) -> Outcome {
-        if self.is_program {
-            return self.program(&["--yes", "system", verb, name, "--wait"]);
-        }
-        let method = match verb {
-            "start" => "StartSystem",
-            "stop" => "StopSystem",
-            "delete" => "DeleteSystem",
-            other => bail!("{other} is none of this test's verbs"),
-        };
-        self.socket(method, json!({ "name": name }))
-    }
-
-    fn program(&self, arguments: &[&str]) -> Outcome {
-        let said = self.world.node.acpctl(&[&["-o", "json"], arguments].concat())?;
-        if said.status == 0 {
-            return Ok(None);
-        }
-        let failure: Value = serde_json::from_str(&said.stderr).with_context(|| format!("{arguments:?}: {said:?}"))?;
-        Ok(Some(Refusal { code: text(&failure["code"]), message: text(&failure["message"]) }))
-    }
-
-    /// Calls the method and waits for the job that it began.
-    fn socket(&self, method: &str, parameters: Value) -> Outcome {
-        let mut daemon = Conversation::open(&self.world.node.socket("hypervisor"))?;
-        let reply = daemon.call(&format!("acp.hypervisor.{method}"), parameters)?;
-        if let Some(error) = reply["error"].as_str() {
-            let code = error.trim_start_matches("acp.error.").to_owned();
-            return Ok(Some(Refusal { code, message: text(&reply["parameters"]["message"]) }));
-        }
-        let job = &reply["parameters"]["job"];
-        ensure!(job.is_string(), "{method} began no job: {reply}");
-        daemon.send(&json!({ "method": "acp.jobs.Watch", "parameters": { "id": job }, "more": true }))?;
-        loop {
-            let reply = daemon.receive()?.with_context(|| format!("the job of {method} is not told any more"))?;
-            let job = &reply["parameters"]["job"];
-            match job["state"].as_str() {
-                Some("succeeded") => return Ok(None),
-                Some("running") => {}
-                _ => {
-                    let (code, message) = (text(&job["error"]["code"]), text(&job["error"]["message"]));
-                    ensure!(!message.is_empty(), "the job of {method} ended as {reply}");
-                    return Ok(Some(Refusal { code, message }));
-                }
-            }
-        }
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn done(what: &str, outcome: Outcome) -> Result<()> {
-    match outcome.with_context(|| what.to_owned())? {
-        None => Ok(()),
-        Some(refusal) => bail!("{what}: {refusal:?}"),
-    }
-}
-
 fn name(number: usize) -> String {
     format!("many-{number}")
 }
 
 fn runs(number: usize) -> bool {
     number.is_multiple_of(RUNS_EVERY)
-}
-
-/// Has every client work at once, each with its number; the first failure is answered.
-fn together(world: &World, work: impl Fn(&Client<'_>, usize) -> Result<()> + Sync) -> Result<()> {
-    let work = &work;
-    thread::scope(|scope| {
-        let client = |number: usize| move || work(&Client { world, is_program: number.is_multiple_of(2) }, number);
-        let threads: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
-        let ends: Vec<Result<()>> = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
-        ends.into_iter().collect()
-    })
 }
 
 /// As [`together`], each of the systems once, taken by whichever client is free.
@@ -174,55 +77,6 @@ fn each_system(world: &World, work: impl Fn(&Client<'_>, usize) -> Result<()> + 
             work(client, number)?;
         }
     })
-}
-
-/// What the node has that a system needs, and what it remembers.
-#[derive(Debug, PartialEq)]
-struct Inventory {
-    specs: Vec<String>,
-    links: BTreeSet<String>,
-    units: BTreeSet<String>,
-    groups: BTreeSet<String>,
-    volumes: usize,
-    intents: usize,
-    files: usize,
-}
-
-impl Inventory {
-    fn take(world: &World) -> Result<Self> {
-        let state = world.node.layout().state();
-        let volumes = world.node.json(&["volume", "list"])?.as_array().map_or(0, Vec::len);
-        let names = |unit: &Value| text(&unit["name"]);
-        let files = |path: &str| fs::read_dir(state.join(path)).map(Iterator::count).with_context(|| path.to_owned());
-        Ok(Self {
-            specs: world.specs()?,
-            links: world.node.layout().namespace().links()?.into_iter().collect(),
-            units: world.units()?.iter().map(names).collect(),
-            groups: groups(world),
-            volumes,
-            intents: files("hypervisor/systems")?,
-            files: pool_files(world)?,
-        })
-    }
-}
-
-/// The names of the units that have a group in some hierarchy.
-fn groups(world: &World) -> BTreeSet<String> {
-    let folders = cgroup::folders(&world.node.layout().name());
-    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().filter_map(Result::ok);
-    let units = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    units.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-fn pool_files(world: &World) -> Result<usize> {
-    let count = |path: std::path::PathBuf| -> Result<usize> { Ok(fs::read_dir(path)?.count()) };
-    let pool = world.node.layout().state().join("storage-worker/default");
-    let mut files = 0;
-    for entry in fs::read_dir(&pool)? {
-        let entry = entry?;
-        files += if entry.file_type()?.is_dir() { count(entry.path())? } else { 1 };
-    }
-    Ok(files)
 }
 
 fn sizes(world: &World) -> Result<Vec<(&'static str, Identity, u64)>> {
@@ -263,7 +117,6 @@ fn many_at_once(world: &World) -> Result<()> {
     lap("deleted");
     let took = started.elapsed();
     let laps = laps.join(", ");
-    eprintln!("LAPS {laps}");
     ensure!(took < WHOLE_LIMIT, "it took {:.1} s: {laps}", took.as_secs_f64());
 
     nothing_is_left(world, &before)?;

@@ -4,6 +4,8 @@ use acp_base::{EpochId, Failure};
 use acp_wire_model::entry::Entry;
 use serde::Deserialize;
 
+use crate::limits::DEPTH_MAX;
+
 /// The entry kinds this version applies, as they are tagged on the wire.
 const KNOWN: [&str; 4] = ["genesis", "create", "update", "delete"];
 
@@ -66,12 +68,19 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
 /// # Errors
 /// [`Stall::UnknownKind`] for an entry of a newer version, [`Stall::Unreadable`] for anything else.
 pub fn decode(bytes: &[u8], due: u64) -> Result<Entry, Stall> {
-    rmp_serde::from_slice(bytes).map_err(|source| match rmp_serde::from_slice::<Head>(bytes) {
+    read(bytes).map_err(|source| match read::<Head>(bytes) {
         Ok(head) if !KNOWN.contains(&head.action.kind.as_str()) => {
             Stall::UnknownKind { index: head.index, kind: head.action.kind }
         }
         _ => Stall::Unreadable { index: due, reason: source.to_string() },
     })
+}
+
+/// What these bytes hold. Nested deeper than [`DEPTH_MAX`] they are refused: each level takes stack.
+pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(DEPTH_MAX);
+    T::deserialize(&mut deserializer)
 }
 
 /// What every version's entry has.

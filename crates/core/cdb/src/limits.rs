@@ -11,6 +11,14 @@ pub const UIDS_MAX: usize = 1_000_000;
 /// Bytes of one entry as encoded. A system with 16 disks and 16 interfaces takes 6 KB; the rest is for growth.
 pub const ENTRY_BYTES_MAX: usize = 256 << 10;
 
+/// How deep lists and maps of an entry or a snapshot may lie in each other. A request has at most 128 levels, because that
+/// is what the reader of JSON takes; an entry puts it two levels deeper.
+pub const DEPTH_MAX: usize = 160;
+
+/// How deep lists and maps of a slot's value may lie in each other. A watch's reply puts it some levels deeper, and its
+/// reader takes 128 in all: a reporter must not make replies that nobody can read.
+pub const SLOT_DEPTH_MAX: usize = 32;
+
 /// Objects that exist because a reporter says so: volumes, units and jobs of a full cluster.
 pub const REPORTED_MAX: usize = 200_000;
 

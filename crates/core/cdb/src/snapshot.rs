@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    codec,
     hash::Hash,
     spec::Spec,
     state::{Identity, Record, State},
@@ -134,11 +135,11 @@ impl State {
     /// # Errors
     /// See [`SnapshotError`]; a state comes whole or not at all.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let head: Head = rmp_serde::from_slice(bytes)?;
+        let head: Head = codec::read(bytes)?;
         if head.format > FORMAT {
             return Err(SnapshotError::Newer { found: head.format });
         }
-        let stored: Stored = rmp_serde::from_slice(bytes)?;
+        let stored: Stored = codec::read(bytes)?;
         let identity =
             Identity { cluster: stored.cluster, node: stored.node, node_name: stored.node_name, epoch: stored.epoch };
         let tombstones = stored.tombstones.into_iter().collect();

@@ -7,6 +7,7 @@
 pub mod figure;
 pub mod footprint;
 pub mod local_call;
+pub mod recover;
 pub mod system_start;
 pub mod watch;
 

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use acp_dev_bench::{Report, Setup, footprint, local_call, system_start, watch};
+use acp_dev_bench::{Report, Setup, footprint, local_call, recover, system_start, watch};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
@@ -30,6 +30,8 @@ enum Bench {
     SystemStart,
     /// Memory of the daemons of an idle node, and of a vmm.
     Footprint,
+    /// Killing each daemon twenty times until it does its work again.
+    Recover,
     /// Listing 10,000 objects; from publishing to the watch event.
     Watch,
     /// The far side of the raw ping-pong; started by `local-call`.
@@ -59,6 +61,7 @@ fn run(arguments: &Arguments) -> Result<Option<Report>> {
         Bench::LocalCall => local_call::run(&setup).map(Some),
         Bench::SystemStart => system_start::run(&setup).map(Some),
         Bench::Footprint => footprint::run(&setup).map(Some),
+        Bench::Recover => recover::run(&setup).map(Some),
         Bench::Watch => watch::run(&setup).map(Some),
         Bench::RawServer => local_call::serve_raw().map(|()| None),
     }

@@ -34,12 +34,14 @@ pub struct Audit {
     pub run: PathBuf,
     /// Its state directory.
     pub state: PathBuf,
+    /// Whether a hypervisor runs there.
+    pub with_systems: bool,
 }
 
 impl Audit {
     /// Waits until interrupted jobs have ended, says what is there and what is wrong, and answers what a load has left.
     pub fn run(&self, say: Say<'_>) -> Result<Vec<Subject>> {
-        for daemon in ["storage", "hypervisor"] {
+        for daemon in self.daemons() {
             self.jobs(daemon, say)?;
         }
         let mut found = self.objects("network", |spec| format!("nat={}", spec["nat"]))?;
@@ -52,6 +54,11 @@ impl Audit {
         self.half_made(say);
         say(Line::Audited);
         Ok(found.into_iter().map(|(subject, _state)| subject).collect())
+    }
+
+    /// The daemons that have jobs.
+    pub fn daemons(&self) -> impl Iterator<Item = &'static str> + use<> {
+        ["storage"].into_iter().chain(self.with_systems.then_some("hypervisor"))
     }
 
     fn call(&self, daemon: &str, method: &str, parameters: Value) -> Result<Value> {

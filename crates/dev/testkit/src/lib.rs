@@ -23,6 +23,7 @@ pub mod node;
 pub mod power_loss;
 pub mod process;
 pub mod record;
+pub mod subject;
 pub mod terminal;
 pub mod varlink;
 mod view;

@@ -26,6 +26,8 @@ const PROGRAMS: [&str; 7] =
 const TOOLS: [&str; 1] = ["/usr/bin/qemu-img"];
 /// The machine's memory: kernel and daemons take about 150 MB.
 const MEMORY_MIB: u32 = 512;
+/// Nothing that takes an emulated processor long; a panic ends the machine.
+const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off rdinit=/acp-init";
 /// The disk with the node's state: twice the reserve that the storage service keeps free, and room for small disks.
 const DATA_BYTES: u64 = 2 << 30;
 /// Room on the disk of programs beside them: inodes, directories.
@@ -52,14 +54,15 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Switches it on; `life` counts its starts.
-    pub fn boot(&self, life: u32) -> Result<Running> {
+    /// Switches it on. `life` counts its starts; `systems` is how many clients make systems, and with none the node has no
+    /// hypervisor.
+    pub fn boot(&self, life: u32, systems: u32) -> Result<Running> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]);
-        command.args(["-display", "none", "-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2"]);
+        command.args(["-display", "none", "-machine", "q35", "-cpu", "max", "-accel", "tcg", "-smp", "1"]);
         command.arg("-m").arg(MEMORY_MIB.to_string());
         command.args(["-kernel", "vmlinuz", "-initrd", "initrd", "-append"]);
-        command.arg(format!("console=ttyS0 quiet panic=-1 nokaslr mitigations=off rdinit=/acp-init acp.life={life}"));
+        command.arg(format!("{KERNEL} acp.life={life} acp.systems={systems}"));
         command.arg("-serial").arg("file:console").arg("-serial").arg(format!("file:{}", said(life)));
         command.args(["-drive", "file=programs.img,format=raw,if=none,id=programs,readonly=on"]);
         command.args(["-device", "nvme,drive=programs,serial=programs"]);

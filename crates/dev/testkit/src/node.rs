@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -64,10 +65,13 @@ pub fn unit_process(layout: &Layout, unit: &str) -> Result<Identity> {
     Identity::of(i32::try_from(pid)?).with_context(|| format!("the process {pid} of unit {unit} has ended"))
 }
 
-/// Kills the guard and everything else of a node at once, as a loss of power would, and waits until it is gone.
+/// Kills the guard and everything else of a node at once, as a loss of power would, and waits until it is gone. All of them
+/// are stopped first, so that none sees another's end and acts on it.
 pub fn kill_everything(layout: &Layout) -> Result<()> {
     let record = crate::record::Record::load(layout)?.context("the node was never started")?;
-    record.guard.signal(rustix::process::Signal::KILL)?;
+    record.guard.signal(Signal::STOP)?;
+    cgroup::processes(&layout.name()).iter().try_for_each(|process| process.signal(Signal::STOP))?;
+    record.guard.signal(Signal::KILL)?;
     cgroup::kill(&layout.name())?;
     record.guard.wait_gone(READY_LIMIT)
 }
@@ -83,15 +87,20 @@ impl Node {
     /// Starts a node in a temporary directory and waits until it is ready. It gets the programs in `bin` as its own, so
     /// that a build beside it changes nothing and an upgrade of it concerns nobody else.
     pub fn start(bin: &Path) -> Result<Self> {
+        let node = Self::prepare(bin)?;
+        node.boot()?;
+        Ok(node)
+    }
+
+    /// The same, not started yet: for whoever puts something into its directory first.
+    pub fn prepare(bin: &Path) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("/tmp/acp-{}-{number}", std::process::id()));
         let own = dir.join("bin");
         install(bin, &own)?;
         let layout = Layout::new(&dir, &own)?;
-        let node = Self { layout, options: Options { node: "n1".to_owned(), host_network: false } };
-        node.boot()?;
-        Ok(node)
+        Ok(Self { layout, options: Options { node: "n1".to_owned(), host_network: false } })
     }
 
     /// Starts it, after [`Node::kill_everything`] or [`Node::shut_down`] again, and waits until it is ready.
@@ -145,7 +154,8 @@ impl Node {
         unit_process(&self.layout, unit)
     }
 
-    /// Kills the guard and everything else of the node at once, as a loss of power would, and waits until it is gone.
+    /// Kills the guard and everything else of the node at once, as a loss of power would, and waits until it is gone. All of
+    /// them are stopped first, so that none sees another's end and acts on it.
     pub fn kill_everything(&self) -> Result<()> {
         kill_everything(&self.layout)
     }

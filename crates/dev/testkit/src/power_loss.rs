@@ -19,7 +19,7 @@ const AUDIT_LIMIT: Duration = Duration::from_secs(120);
 /// How long the load may take for the acknowledgements of one life.
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 /// Acknowledgements before the plug is pulled: at least these, and up to so many more.
-const ACKNOWLEDGED: (u64, u64) = (10, 60);
+const ACKNOWLEDGED: (u64, u64) = (10, 40);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +30,28 @@ pub struct Summary {
     pub took: Duration,
 }
 
-/// Pulls the plug `rounds` times, each time after a number of acknowledgements that follows from the seed and
-/// wherever several clients are just then, and boots once more. An error says what was lost or is
-/// left, with the seed.
-pub fn power_loss(dir: &Path, bin: &Path, demo: &Path, rounds: u32, seed: u64) -> Result<Summary> {
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How often the plug is pulled.
+    pub rounds: u32,
+    /// From which the numbers of acknowledgements follow after which it is pulled.
+    pub seed: u64,
+    /// Clients that make systems; with none the node has no hypervisor, whose start takes an emulated processor seconds.
+    pub systems: u32,
+}
+
+/// Pulls the plug again and again, wherever several clients are just then, and boots once more. An error says what was lost or
+/// is left, with the seed.
+pub fn power_loss(dir: &Path, bin: &Path, demo: &Path, plan: Plan) -> Result<Summary> {
+    let Plan { rounds, seed, systems } = plan;
     let started = Instant::now();
     let machine = Machine::build(dir, bin, demo)?;
     let mut ledger = Ledger::default();
     let mut random = seed;
     for life in 0..=rounds {
         let of = || format!("life {life} of {rounds}, seed {seed}");
-        let mut running = machine.boot(life)?;
+        let mut running = machine.boot(life, systems)?;
         audit(&mut running, &mut ledger).with_context(of)?;
         if life < rounds {
             let goal = ledger.acknowledged() + ACKNOWLEDGED.0 + next(&mut random) % ACKNOWLEDGED.1;

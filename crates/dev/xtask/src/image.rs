@@ -5,7 +5,6 @@
 //! **Invariant**: the image under `target/acp-image` is complete or absent; it is replaced when the kernel's or busybox's
 //! version or the files of the guest change.
 
-mod cpio;
 mod modules;
 
 use std::{
@@ -14,10 +13,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use acp_dev_testkit::cpio::Archive;
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use self::cpio::Archive;
 use crate::{
     command::{command, output, run, workspace},
     packages,
@@ -118,7 +117,7 @@ impl Sources {
 /// A hash over everything of ours that shapes the image.
 fn recipe() -> String {
     let mut parts =
-        vec![SYSLINUX, include_str!("image.rs"), include_str!("image/cpio.rs"), include_str!("image/modules.rs")];
+        vec![SYSLINUX, include_str!("image.rs"), include_str!("../../testkit/src/cpio.rs"), include_str!("image/modules.rs")];
     parts.extend(GUEST.iter().map(|(_, _, content)| *content));
     hash(&parts)
 }

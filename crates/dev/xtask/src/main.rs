@@ -55,7 +55,7 @@ enum Action {
     Tidy,
     /// Measures a promised figure beside its peer.
     Bench {
-        /// local-call, system-start, footprint or watch
+        /// local-call, system-start, footprint, recover or watch
         name: String,
         /// Prints one line of JSON.
         #[arg(long)]

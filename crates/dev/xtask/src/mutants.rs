@@ -1,4 +1,4 @@
-//! `mutants`: whether the tests can fail. Each patch below `tests/mutants` breaks the product in one way and names the test
+//! `mutants`: whether the tests can fail. Each patch below `crates/dev/xtask/mutants` breaks the product in one way and names the test
 //! that has to notice.
 //!
 //! The first line of a patch says in a sentence what it breaks, the second the command that must fail:
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Where the patches lie.
-const PATCHES: &str = "tests/mutants";
+const PATCHES: &str = "crates/dev/xtask/mutants";
 /// How long a test of a mutant may take, building aside: one that hangs has noticed, too.
 const TEST_LIMIT: Duration = Duration::from_secs(300);
 /// What `timeout` answers when the time was over.

@@ -135,4 +135,19 @@ mod tests {
         let twice = format!("{V1}{V1}");
         assert_eq!(Layout::parse(&twice, |_mount| String::new()), Layout::parse(V1, |_mount| String::new()));
     }
+
+    #[test]
+    fn any_mountinfo_gives_a_layout_without_doubles() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "mountinfo", |bytes| {
+            let layout = Layout::parse(&String::from_utf8_lossy(bytes), |_mount| "cpu memory pids".to_owned());
+            for (position, hierarchy) in layout.hierarchies.iter().enumerate() {
+                assert!(hierarchy.unified || !hierarchy.controllers.is_empty(), "{hierarchy:?} is of no use");
+                assert!(hierarchy.controllers.iter().all(|controller| CONTROLLERS.contains(controller)));
+                let is_same = |other: &Hierarchy| {
+                    (other.unified, &other.controllers) == (hierarchy.unified, &hierarchy.controllers)
+                };
+                assert!(!layout.hierarchies[..position].iter().any(is_same), "{hierarchy:?} is there twice");
+            }
+        });
+    }
 }

@@ -171,7 +171,7 @@ impl ServiceClient {
         let mut conversation = Conversation::connect(&self.path, &self.peer, deadline).await?;
         let context = CallContext { id: self.client.next_request_id(), deadline_ms: None };
         conversation.send::<M>(&request, &[], context, true).await.map_err(CallError::into_failure)?;
-        Ok(Replies { conversation, over: false, method: std::marker::PhantomData })
+        Ok(Replies { conversation, over: false, deadline, bound: None, method: std::marker::PhantomData })
     }
 
     /// Calls a streaming method with file descriptors.
@@ -180,7 +180,7 @@ impl ServiceClient {
         let mut conversation = Conversation::connect(&self.path, &self.peer, deadline).await?;
         let context = CallContext { id: self.client.next_request_id(), deadline_ms: None };
         conversation.send::<M>(&request, &fds, context, true).await.map_err(CallError::into_failure)?;
-        Ok(Replies { conversation, over: false, method: std::marker::PhantomData })
+        Ok(Replies { conversation, over: false, deadline, bound: None, method: std::marker::PhantomData })
     }
 
     /// Calls a method after which the connection carries raw bytes.
@@ -225,10 +225,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 pub struct Replies<M> {
     conversation: Conversation,
     over: bool,
+    deadline: Instant,
+    /// When all replies have to be there, if that is so.
+    bound: Option<Instant>,
     method: std::marker::PhantomData<fn() -> M>,
 }
 
 impl<M: Method> Replies<M> {
+    /// All replies have to be there at the call's deadline: for those that come to an end, like lists. Without this a peer
+    /// that stands still is waited for, as one is that has nothing new to say.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self { bound: Some(self.deadline), ..self }
+    }
+
     /// The next reply; `None` after the last one or an error. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<M::Reply, Failure>> {
         self.next_fds().await.map(|result| result.map(|(reply, _fds)| reply))
@@ -239,7 +249,18 @@ impl<M: Method> Replies<M> {
         if self.over {
             return None;
         }
-        match self.conversation.receive().await {
+        let received = match self.bound {
+            Some(bound) => match timeout_at(bound, self.conversation.receive()).await {
+                Ok(received) => received,
+                Err(_elapsed) => {
+                    self.over = true;
+                    let text = format!("{} did not come to the end of {} in time", self.conversation.peer(), M::NAME);
+                    return Some(Err(Failure::new(Code::DeadlineExceeded, text)));
+                }
+            },
+            None => self.conversation.receive().await,
+        };
+        match received {
             Ok((reply, fds)) => {
                 self.over = !reply.continues;
                 let read = self.conversation.read::<M>(&reply);

@@ -69,6 +69,11 @@ impl Conversation {
         }
     }
 
+    /// What messages call the peer.
+    pub(crate) fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Returns when the peer has closed the connection.
     pub async fn closed(&self) {
         self.reader.closed().await;

@@ -17,6 +17,7 @@ use crate::{Context, Fatal, Router};
 
 mod common;
 mod connection;
+mod farewell;
 mod places;
 mod refusals;
 mod varlink_service;
@@ -130,7 +131,7 @@ fn welcome(stream: UnixStream, shared: &Arc<Shared>) {
         }
         Err(failure) => {
             metrics::counter!("acp_connections_refused_total").increment(1);
-            shared.context.tasks.spawn("refuse connection", connection::refuse(stream, failure));
+            shared.context.tasks.spawn("refuse connection", farewell::refuse(stream, failure));
         }
     }
 }

@@ -9,9 +9,13 @@ use std::{
 
 use acp_base::Uid;
 use acp_io_failpoint::point;
+use acp_io_record::RecordError;
 use acp_wire_model::job::Job;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The layout of a job's file.
+const VERSION: u64 = 1;
 
 /// A job with what its owner needs to resume or undo it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ pub(crate) fn write(directory: &Path, record: &Record) -> io::Result<()> {
 fn replace(path: &Path, aside: &Path, record: &Record) -> io::Result<()> {
     // What a job needs to go on may be a secret, like a URL with credentials.
     let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(aside)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
+    file.write_all(&acp_io_record::to_bytes(VERSION, record)?)?;
     file.sync_data()?;
     point("jobs.record.aside-written")?;
     fs::rename(aside, path)?;
@@ -60,26 +64,10 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Every record of the directory; a file that is none is set aside with a warning, an unfinished one is removed.
-pub(crate) fn read_all(directory: &Path) -> io::Result<Vec<Record>> {
-    fs::create_dir_all(directory)?;
-    let mut records = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => match serde_json::from_slice::<Record>(&fs::read(&path)?) {
-                Ok(record) => records.push(record),
-                Err(error) => set_aside(&path, &error)?,
-            },
-            Some("new") => fs::remove_file(&path)?,
-            _ => {}
-        }
-    }
+/// Every record of the directory, oldest first. A damaged file is set aside, an unfinished one removed; one of a newer version
+/// is an error.
+pub(crate) fn read_all(directory: &Path) -> Result<Vec<Record>, RecordError> {
+    let mut records: Vec<Record> = acp_io_record::read_all(directory, VERSION)?;
     records.sort_by_key(|record| (record.job.started_ms, record.job.id));
     Ok(records)
-}
-
-fn set_aside(path: &Path, error: &serde_json::Error) -> io::Result<()> {
-    tracing::error!(path = %path.display(), %error, "a job's file is damaged and was set aside");
-    fs::rename(path, path.with_extension("damaged"))
 }

@@ -10,6 +10,7 @@ use acp_base::{Code, Failure, Uid};
 use acp_io_client::Reporter;
 use acp_io_daemon::{new_uid, wall_now};
 use acp_io_failpoint::point;
+use acp_io_record::RecordError;
 use acp_wire_model::{
     Kind,
     job::{Job, JobError, JobState},
@@ -56,7 +57,7 @@ struct Live {
 impl Jobs {
     /// Reads the jobs in `directory`, which is made if it is missing, and answers those that were interrupted.
     pub fn open(directory: &Path, owner: &str, reporter: Reporter) -> Result<(Self, Vec<Interrupted>), Failure> {
-        let records = file::read_all(directory).map_err(|error| broken(directory, &error))?;
+        let records = file::read_all(directory).map_err(unusable)?;
         let shared =
             Shared { directory: directory.to_owned(), owner: owner.to_owned(), reporter, live: Mutex::default() };
         let jobs = Self { shared: Arc::new(shared) };
@@ -285,6 +286,12 @@ pub(crate) fn no_job(id: Uid) -> Failure {
     Failure::not_found(format!("no job {id} is known here"))
 }
 
+/// A file of a newer version is a failed precondition: trying again cannot help.
+fn unusable(error: RecordError) -> Failure {
+    let code = if error.is_for_the_operator() { Code::FailedPrecondition } else { Code::Unavailable };
+    Failure::new(code, format!("cannot take up jobs: {error}")).blame(acp_base::Blame::Operator)
+}
+
 fn broken(directory: &Path, error: &std::io::Error) -> Failure {
     let code = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::ResourceExhausted,
@@ -340,6 +347,21 @@ mod tests {
         assert!(directory.path().join("jobs/bad.damaged").exists());
         interrupted[0].0.finish(Ok(()));
         assert_eq!(jobs.get(job.id()).map(|job| job.state), Some(JobState::Succeeded));
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (jobs, _) = open(directory.path());
+        let job = jobs.begin("x", Kind::System, "a", Value::Null, false).expect("nothing runs");
+        let path = file::path(&directory.path().join("jobs"), job.id());
+        let newer = std::fs::read_to_string(&path).expect("there").replace("\"version\":1", "\"version\":7");
+        std::fs::write(&path, &newer).expect("written");
+        let reporter = Reporter::new(acp_io_client::Client::new(directory.path()), 1);
+        let failure = Jobs::open(&directory.path().join("jobs"), "test", reporter).expect_err("newer");
+        assert_eq!(failure.code, Code::FailedPrecondition);
+        assert!(failure.message.contains("has layout 7, this version of ACP knows up to 1"), "{failure}");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
     }
 
     #[test]

@@ -74,8 +74,7 @@ pub(crate) fn trust(connection: &Connection) -> Result<(), StoreError> {
 /// and whatever was read from the log is on stable storage even if it never was synchronised there.
 pub(crate) fn begin_generation(connection: &Connection) -> Result<(), StoreError> {
     let moving = || StoreError::sqlite("move the write-ahead log into the database");
-    let busy: i64 =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(moving())?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(moving())?;
     if busy != 0 {
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         return Err(moving()(rusqlite::Error::SqliteFailure(busy, None)));

@@ -42,10 +42,8 @@ pub(crate) fn read(directory: &Path, chain: Chain) -> Result<Option<(u64, [u8; 3
         Err(error) => return Err(StoreError::io("read the witness of the database")(error)),
     };
     let mut words = text.split_ascii_whitespace();
-    let found = match (words.next(), words.next().and_then(|version| version.parse::<i64>().ok())) {
-        (Some("acp-witness"), Some(found)) => found,
-        _ => return set_aside(&path),
-    };
+    let (name, version) = (words.next(), words.next().and_then(|version| version.parse::<i64>().ok()));
+    let (Some("acp-witness"), Some(found)) = (name, version) else { return set_aside(&path) };
     if found > VERSION {
         return Err(StoreError::Newer { path, found, known: VERSION });
     }
@@ -57,7 +55,8 @@ pub(crate) fn read(directory: &Path, chain: Chain) -> Result<Option<(u64, [u8; 3
 
 fn set_aside<T>(path: &Path) -> Result<Option<T>, StoreError> {
     tracing::error!(path = %path.display(), "the witness of the database is damaged and was set aside");
-    fs::rename(path, path.with_extension("witness.damaged")).map_err(StoreError::io("set the damaged witness aside"))?;
+    fs::rename(path, path.with_extension("witness.damaged"))
+        .map_err(StoreError::io("set the damaged witness aside"))?;
     Ok(None)
 }
 

@@ -26,8 +26,10 @@ pub struct Ownership {
 /// When the parent is missing, or the path is something else than a directory.
 pub fn ensure_directory(path: &Path, ownership: Ownership) -> io::Result<()> {
     match fs::create_dir(path) {
+        // What is made durable in it later has to be found after a loss of power.
+        Ok(()) => path.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())?,
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
+        Err(_there) => {}
     }
     let directory = fs::File::from(open(
         path,

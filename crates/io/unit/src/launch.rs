@@ -219,4 +219,15 @@ mod tests {
             drop(Launch::decode(&bytes));
         }
     }
+
+    #[test]
+    fn what_is_taken_is_written_the_same_way() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "launch", |bytes| match Launch::decode(bytes) {
+            Ok(launch) => {
+                assert!(launch.descriptors <= DESCRIPTORS_MAX);
+                assert_eq!(Launch::decode(&launch.encode()), Ok(launch));
+            }
+            Err(error) => assert!(!error.to_string().contains("hunter2"), "a value is told: {error}"),
+        });
+    }
 }

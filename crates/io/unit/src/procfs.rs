@@ -66,4 +66,15 @@ mod tests {
         assert!(start_time(std::process::id()).expect("it runs") > 0);
         assert_eq!(boot_id().expect("proc is mounted").len(), 36);
     }
+
+    #[test]
+    fn a_start_time_is_one_of_the_numbers_after_the_name() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "stat", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(time) = parse_start_time(&text) {
+                let (_name, fields) = text.rsplit_once(") ").expect("a start time comes after a name");
+                assert!(fields.split(' ').any(|field| field.parse() == Ok(time)), "{time}");
+            }
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! What a shim leaves for the framework: that its unit's process runs, and how it ended.
 //!
 //! Two files of `key=value` lines in the unit's directory, each written aside, synchronised and renamed, so that a reader
-//! finds a whole record or none.
+//! finds a whole record or none. The key `version` says which layout it is; without it, it is the first.
 
 use std::{fs, io, io::Write as _, path::Path};
 
@@ -10,6 +10,9 @@ pub const PID_FILE: &str = "pid";
 
 /// The file that says how it ended.
 pub const EXIT_FILE: &str = "exit";
+
+/// The layout written here, and the newest that is understood.
+const VERSION: u64 = 1;
 
 /// A running process and its shim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +49,9 @@ impl Started {
     /// When the file cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
         let Self { pid, start, shim_pid, shim_start, boot } = self;
-        let text = format!("pid={pid}\nstart={start}\nshim_pid={shim_pid}\nshim_start={shim_start}\nboot={boot}\n");
+        let text = format!(
+            "version={VERSION}\npid={pid}\nstart={start}\nshim_pid={shim_pid}\nshim_start={shim_start}\nboot={boot}\n"
+        );
         replace(&directory.join(PID_FILE), &text)
     }
 
@@ -69,7 +74,7 @@ impl Ended {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
-        let mut text = format!("pid={}\nstart={}\n", self.pid, self.start);
+        let mut text = format!("version={VERSION}\npid={}\nstart={}\n", self.pid, self.start);
         for (key, value) in [("status", self.status), ("signal", self.signal)] {
             if let Some(value) = value {
                 text.push_str(&format!("{key}={value}\n"));
@@ -84,6 +89,25 @@ impl Ended {
         let (status, signal) = (record.number("status"), record.number("signal"));
         Some(Self { pid: record.number("pid")?, start: record.number("start")?, status, signal })
     }
+}
+
+/// Refuses records of a newer version. Who takes over units asks first: a record that is not understood does not mean that
+/// nothing runs.
+///
+/// # Errors
+/// Of the kind `InvalidData`, with a sentence for the operator.
+pub fn check(directory: &Path) -> io::Result<()> {
+    for path in [PID_FILE, EXIT_FILE].map(|name| directory.join(name)) {
+        let found = Record::read(&path).and_then(|record| record.number::<u64>("version")).unwrap_or(1);
+        if found > VERSION {
+            let text = format!(
+                "{} has layout {found}, this version of ACP knows up to {VERSION}: install the newer version again",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+    }
+    Ok(())
 }
 
 /// Removes both records, before another process is started in their place.
@@ -145,6 +169,22 @@ mod tests {
         clear(directory).expect("cleared");
         assert_eq!((Started::read(directory), Ended::read(directory)), (None, None));
         clear(directory).expect("nothing to clear is no error");
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        check(directory.path()).expect("no record");
+        for name in [PID_FILE, EXIT_FILE] {
+            let path = directory.path().join(name);
+            fs::write(&path, "pid=7\n").expect("written");
+            check(directory.path()).expect("the first layout");
+            fs::write(&path, "version=2\npid=7\n").expect("written");
+            let error = check(directory.path()).expect_err("newer");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(&format!("{} has layout 2", path.display())), "{error}");
+            fs::remove_file(path).expect("removed");
+        }
     }
 
     #[test]

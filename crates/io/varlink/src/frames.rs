@@ -10,9 +10,16 @@ const FIRST_BYTES: usize = 1024;
 /// How much memory stays with a connection between messages, in bytes. It is not counted as held.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 /// How much memory a descriptor counts as: about what an open file takes in the kernel, in bytes.
-pub(crate) const DESCRIPTOR_BYTES: usize = 4 * 1024;
+const DESCRIPTOR_BYTES: usize = 4 * 1024;
 /// Descriptors that come with one message at most: as many as the kernel passes at once (`SCM_MAX_FD`).
 pub(crate) const DESCRIPTORS_MAX: usize = 253;
+
+/// What a message of this size with so many descriptors counts as when it is held, in bytes: small ones without descriptors
+/// count nothing.
+pub const fn weight(bytes: usize, descriptors: usize) -> usize {
+    let counted = if bytes > KEPT_BYTES_MAX { bytes } else { 0 };
+    counted + descriptors * DESCRIPTOR_BYTES
+}
 
 /// What goes beyond a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,10 +142,9 @@ impl Frames {
         }
     }
 
-    /// What is held beyond what each connection may hold, in bytes.
+    /// What is held, as it counts.
     pub(crate) fn held(&self) -> usize {
-        let bytes = if self.buffer.len() > KEPT_BYTES_MAX { self.buffer.len() } else { 0 };
-        bytes + self.descriptors.len() * DESCRIPTOR_BYTES
+        weight(self.buffer.len(), self.descriptors.len())
     }
 
     /// What arrived and was not taken.
@@ -236,5 +242,31 @@ mod tests {
         put(&mut frames, b"call\0raw\0bytes").expect("small");
         assert_eq!(next(&mut frames), Some((b"call".to_vec(), 0)));
         assert_eq!(frames.into_rest(), b"raw\0bytes");
+    }
+
+    /// The first byte says how large the pieces are in which the rest arrives.
+    #[test]
+    fn any_stream_in_any_pieces_comes_out_as_what_lies_between_its_ends() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "stream", |input| {
+            let Some((step, stream)) = input.split_first() else { return };
+            let expected: Vec<&[u8]> = stream.split(|byte| *byte == 0).collect();
+            let (last, whole) = expected.split_last().expect("a split has a part");
+            let mut frames = Frames::new(MAX);
+            let mut received = Vec::new();
+            for mut piece in stream.chunks(usize::from(*step) + 1) {
+                while !piece.is_empty() {
+                    let room = frames.room().expect("the input is smaller than the bound");
+                    let count = room.len().min(piece.len());
+                    room[..count].copy_from_slice(&piece[..count]);
+                    frames.arrived(count, Vec::new()).expect("no descriptors");
+                    piece = &piece[count..];
+                    received.extend(std::iter::from_fn(|| next(&mut frames)).map(|(bytes, _)| bytes));
+                    assert!(frames.held() <= 2 * (stream.len() + FIRST_BYTES));
+                }
+            }
+            assert!(received == whole);
+            assert_eq!(frames.is_midway(), !last.is_empty());
+            assert_eq!(frames.into_rest(), *last);
+        });
     }
 }

@@ -9,12 +9,15 @@
 mod budget;
 mod frames;
 mod message;
+mod reader;
 mod socket;
 mod upgraded;
+mod writer;
 
 pub use budget::{Account, Budget, HeldMax, Purpose};
-pub use message::{
-    CallContext, IncomingCall, IncomingReply, OutgoingCall, OutgoingReply, REASON_BYTES_MAX, shorten,
-};
-pub use socket::{Peer, ReadError, Reader, Writer, limit_send_buffer, split};
+pub use frames::weight;
+pub use message::{CallContext, IncomingCall, IncomingReply, OutgoingCall, OutgoingReply, REASON_BYTES_MAX, shorten};
+pub use reader::{ReadError, Reader};
+pub use socket::{Peer, split};
 pub use upgraded::Upgraded;
+pub use writer::{Writer, limit_send_buffer};

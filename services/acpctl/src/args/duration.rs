@@ -47,4 +47,15 @@ mod tests {
             assert!(ms(bad).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn times_are_read_exactly_or_not_at_all() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "duration", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            match text.parse::<Span>() {
+                Ok(span) => assert_eq!(format!("{}ms", span.0.as_millis()).parse(), Ok(span)),
+                Err(error) => assert!(error.contains(&format!("{text:?}")), "{error} does not repeat {text:?}"),
+            }
+        });
+    }
 }

@@ -91,10 +91,10 @@ fn open(from: &str) -> Result<Source, Failure> {
     Ok((None, Some(source), vec![file.into()]))
 }
 
-fn file_failure(path: &str, error: &std::io::Error) -> Failure {
+fn file_failure(path: &str, error: &io::Error) -> Failure {
     let code = match error.kind() {
-        std::io::ErrorKind::NotFound => Code::NotFound,
-        std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
+        io::ErrorKind::NotFound => Code::NotFound,
+        io::ErrorKind::PermissionDenied => Code::PermissionDenied,
         _ => Code::InvalidArgument,
     };
     Failure::new(code, format!("cannot open {path}: {error}"))

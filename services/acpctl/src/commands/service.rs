@@ -91,7 +91,8 @@ fn concluded(session: &mut Session, reply: &UnitReply, wanted: UnitState) -> Res
 
 async fn log(session: &mut Session, unit: UnitArg, lines: u32, follow: bool) -> Result<u8, Failure> {
     let request = ReadLogRequest { name: unit.name, lines, follow };
-    let mut replies = session.service(FRAMEWORK)?.stream::<ReadLog>(request).await?;
+    let replies = session.service(FRAMEWORK)?.stream::<ReadLog>(request).await?;
+    let mut replies = if follow { replies } else { replies.bounded() };
     while let Some(reply) = replies.next().await {
         for line in reply?.lines {
             session.out.item(&line, &json!({ "line": line }))?;

@@ -79,7 +79,8 @@ async fn start(session: &mut Session, name: Name, is_waiting: bool) -> Result<u8
 async fn log(session: &mut Session, name: &Name, bytes: u32, follow: bool) -> Result<u8, Failure> {
     let system = session.get(Kind::System, name.as_str()).await?;
     let vmm = session.vmm(&system.uid).map_err(|_missing| console::not_running(&system))?;
-    let mut replies = vmm.stream::<ReadConsole>(ReadConsoleRequest { bytes, follow }).await?;
+    let replies = vmm.stream::<ReadConsole>(ReadConsoleRequest { bytes, follow }).await?;
+    let mut replies = if follow { replies } else { replies.bounded() };
     while let Some(reply) = replies.next().await {
         let text = reply?.text;
         if session.out.is_for_people() {

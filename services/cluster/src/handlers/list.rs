@@ -23,6 +23,8 @@ struct Reply<'a> {
 pub(super) async fn list(app: Arc<App>, call: Call<List>, sink: Sink<List>) -> Result<ListReply, Failure> {
     let selectors = selectors(call.request.selectors)?;
     app.reach(call.request.min_index).await?;
+    let share = app.shares.of(&call.caller);
+    let _listing = share.listing().await?;
     let (mut views, index) = app.database.list(call.request.kind.into_iter().collect()).await?;
     views.retain(|view| selectors.iter().all(|selector| selector.matches(view)));
     let mut batches = Batches::new(&views);

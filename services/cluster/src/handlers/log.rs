@@ -16,7 +16,7 @@ use crate::error::read_failure;
 const ENTRIES_MAX: usize = 64;
 
 pub(super) async fn read(app: Arc<App>, call: Call<ReadLog>, sink: Sink<ReadLog>) -> Result<ReadLogReply, Failure> {
-    let _open = app.open_watch()?;
+    let _open = app.shares.open_watch(&call.caller)?;
     let mut next = call.request.from;
     if next == 0 {
         return Err(Failure::invalid("from is 0; the first entry has index 1"));

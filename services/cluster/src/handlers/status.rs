@@ -1,6 +1,6 @@
 //! Identity, position and counts.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use acp_base::Failure;
 use acp_io_daemon::Call;
@@ -22,7 +22,7 @@ pub(super) async fn status(app: Arc<App>, _call: Call<GetStatus>) -> Result<Stat
         hash: standing.hash,
         objects: wide(standing.objects),
         slots: wide(standing.slots),
-        watches: wide(app.watches.load(Ordering::Relaxed)),
+        watches: wide(app.shares.watches()),
         store_bytes: app.store.bytes(),
         stalled: standing.stalled,
     })

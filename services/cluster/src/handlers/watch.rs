@@ -8,7 +8,7 @@ use acp_io_daemon::{Call, Sink, boot_now};
 use acp_wire_api::cluster::{Watch, WatchChange, WatchReply};
 use serde::Serialize;
 
-use super::{App, list::Batches, to_json};
+use super::{App, list::Batches, shares::OpenWatch, to_json};
 use crate::{
     metrics,
     service::{Beginning, Told},
@@ -40,14 +40,14 @@ impl<'a> ReplyEvent<'a> {
 }
 
 pub(super) async fn watch(app: Arc<App>, call: Call<Watch>, sink: Sink<Watch>) -> Result<WatchReply, Failure> {
-    let _open = app.open_watch()?;
+    let open = app.shares.open_watch(&call.caller)?;
     let request = call.request;
     let cursor: Option<Cursor> = match &request.cursor {
         None => None,
         Some(text) => Some(text.parse().map_err(|error: CursorError| Failure::invalid(error.to_string()))?),
     };
     let filter = Arc::new(WatchFilter { kinds: request.kinds, without_stats: request.without_stats });
-    let watcher = Watcher { app: Arc::clone(&app), filter, sink };
+    let watcher = Watcher { app: Arc::clone(&app), filter, sink, open };
     let mut position = watcher.start(cursor).await?;
     loop {
         position = match app.database.follow(position, Arc::clone(&watcher.filter)).await? {
@@ -72,6 +72,7 @@ struct Watcher {
     app: Arc<App>,
     filter: Arc<WatchFilter>,
     sink: Sink<Watch>,
+    open: OpenWatch,
 }
 
 impl Watcher {
@@ -89,6 +90,7 @@ impl Watcher {
 
     /// Sends every object, then that these were all.
     async fn send_state(&self, is_resync: bool) -> Result<u64, Failure> {
+        let _listing = self.open.share().listing().await?;
         let Beginning { views, position, cursor } = self.app.database.begin(&self.filter).await?;
         // Half a state is nothing to go on from: whoever comes back with this cursor gets the state again.
         let incomplete = Cursor { boot: Uid::from_u128(0), ..cursor };

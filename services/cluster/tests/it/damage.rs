@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use acp_base::{Code, Uid};
+use acp_base::{Change, Code, Uid};
 use acp_cluster::Config;
 use acp_core_cdb::Hash;
 use acp_io_daemon::Fatal;
@@ -157,5 +157,40 @@ async fn an_entry_of_a_newer_version_stalls_writes_and_nothing_else() {
     let meta = api::Report { kind: Kind::System, uid, name: None, facet: Facet::Meta, data };
     let publish = api::PublishRequest { incarnation: 1, sequence: 1, reports: vec![meta], replace: false };
     assert!(node.service().call::<api::Publish>(publish).await.expect("slots go on").unknown.is_empty());
+    node.stop().await;
+}
+
+/// The database refuses what is inserted until somebody says otherwise: any error of a write but a full disk.
+fn refuse_inserts(directory: &Path, refuse: bool) {
+    let connection = rusqlite::Connection::open(database(directory)).expect("there");
+    let sentence = if refuse {
+        "CREATE TRIGGER fail BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'the disk fails'); END"
+    } else {
+        "DROP TRIGGER fail"
+    };
+    connection.execute_batch(sentence).expect("done");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_ends_nothing_and_the_next_one_is_tried() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    node.create(Kind::System, "a", system()).await.expect("free");
+    let before = node.status().await;
+    refuse_inserts(directory.path(), true);
+    for _attempt in 0..2 {
+        let failure = node.create(Kind::System, "b", system()).await.expect_err("not stored");
+        assert_eq!((failure.code, failure.changed), (Code::Unavailable, Change::Unknown), "{failure}");
+        assert!(failure.message.contains("cannot store entries: the disk fails"), "{failure}");
+        assert!(node.health().contains("the last write to the cluster database failed"), "{}", node.health());
+        node.get(Kind::System, "a").await.expect("reads go on");
+    }
+    refuse_inserts(directory.path(), false);
+    let written = node.create(Kind::System, "b", system()).await.expect("tried as if nothing had been");
+    assert_eq!(written.index, before.index + 1, "no gap");
+    assert_eq!(node.health(), "");
+    node.stop().await;
+    let node = Node::start(directory.path());
+    assert_eq!(node.list(all(Kind::System)).await.expect("listed").len(), 2);
     node.stop().await;
 }

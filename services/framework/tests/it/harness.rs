@@ -300,15 +300,28 @@ pub(crate) fn parent(pid: u32) -> u32 {
 /// The shim beside the framework under test; built if only this package's tests were.
 fn shim() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_acp-framework")).with_file_name("acp-shim");
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    BUILT.call_once(|| {
+    // Each test is a process of its own, and a cargo in each of them would wait for whoever else builds.
+    if !is_fresh(&path).unwrap_or(false) {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "acp-shim"]);
+        // The features of the whole workspace, as in the gate (ADR 0009).
+        build.args(["build", "--quiet", "--workspace", "--bin", "acp-shim"]);
         if path.parent().is_some_and(|directory| directory.ends_with("release")) {
             build.arg("--release");
         }
         let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
         assert!(built.success(), "the shim is built");
-    });
+    }
     path
+}
+
+/// Whether a program is younger than each of its sources, which cargo lists beside it.
+fn is_fresh(program: &Path) -> std::io::Result<bool> {
+    let built = fs::metadata(program)?.modified()?;
+    let sources = fs::read_to_string(program.with_extension("d"))?;
+    for source in sources.split_whitespace().skip(1) {
+        if fs::metadata(source)?.modified()? > built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

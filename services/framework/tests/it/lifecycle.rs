@@ -62,7 +62,7 @@ async fn units_are_who_their_template_says() {
 
 #[tokio::test]
 async fn operators_stop_start_and_restart() {
-    let Some(node) = Node::start("operators_stop_start_and_restart").await else { return };
+    let Some(mut node) = Node::start("operators_stop_start_and_restart").await else { return };
     let before = node.unit("cluster").await.expect("it runs");
     let stopped = node.call::<StopUnit>(named("cluster")).await.expect("it stops").unit;
     assert_eq!((stopped.meta.state, stopped.meta.pid), (UnitState::Stopped, None));
@@ -80,6 +80,10 @@ async fn operators_stop_start_and_restart() {
     let waiting = node.call::<StartUnit>(named("hypervisor")).await.expect("an answer").unit;
     assert_eq!(waiting.meta.state, UnitState::Waiting);
     assert_eq!(waiting.meta.reason, "waits for network, which is stopped");
+    // A shutdown does not wait for it either: nothing is heard of a unit that ends without a process.
+    let start = Instant::now();
+    assert_eq!(node.shut_down(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

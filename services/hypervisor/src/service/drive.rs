@@ -37,6 +37,8 @@ impl Owner {
         let current = std::mem::replace(&mut entry.system, next);
         if let Err(failure) = save(&self.store, entry, &effects) {
             entry.system = current;
+            // The record may say already what is refused here, and a successor would act on it.
+            self.save_now(uid);
             return Err(failure);
         }
         self.perform_all(uid, effects);

@@ -82,6 +82,10 @@ impl Owner {
     pub(super) fn declared(&mut self, uid: Uid, name: Name, spec: SystemSpec) -> Result<Uid, Failure> {
         self.proposing.remove(&uid);
         self.seen.insert(uid);
+        // Before its job: one that is found without a record after a death would be a job on nothing.
+        if let Err(failure) = self.store.save(&declared(uid, name.clone(), spec.clone())) {
+            tracing::warn!(system = %name, reason = %failure, "a new system cannot be recorded yet");
+        }
         let job = match self.begin_job(uid, &name, Task::Create) {
             Ok(job) => job,
             Err(failure) => {

@@ -1,7 +1,5 @@
 //! dnsmasq, without root, really serves guests.
 
-use std::process::Command;
-
 use acp_core_netplan::bridge_link;
 use acp_dev_wait::{seen, wait_for_async};
 use acp_io_daemon::new_uid;
@@ -38,9 +36,9 @@ impl Guest {
         ip(&["link", "add", "port", "type", "veth", "peer", "name", "eth0", "address", MAC]);
         ip(&["link", "set", "port", "master", bridge, "up"]);
         ip(&["link", "set", "eth0", "netns", &pid]);
-        guest.run(&["ip", "link", "set", "eth0", "up"]);
+        assert!(guest.run(&["ip", "link", "set", "eth0", "up"]).await);
         std::fs::write(guest.path("script"), SCRIPT).expect("our own directory");
-        guest.run(&["chmod", "+x", &guest.path("script")]);
+        assert!(guest.run(&["chmod", "+x", &guest.path("script")]).await);
         guest
     }
 
@@ -56,22 +54,25 @@ impl Guest {
         self.directory.path().join(name).to_string_lossy().into_owned()
     }
 
-    fn run(&self, arguments: &[&str]) -> bool {
-        let mut command = Command::new("nsenter");
+    /// Runs a program in the guest's namespace; the daemon under test, on the same thread, goes on meanwhile.
+    async fn run(&self, arguments: &[&str]) -> bool {
+        let mut command = process::Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace())).args(arguments).env("LEASE", self.path("lease"));
-        command.status().expect("util-linux is installed").success()
+        command.status().await.expect("util-linux is installed").success()
     }
 
     /// Asks until the answer is as wanted.
     async fn wait_lease(&self, is_wanted: impl Fn(&Option<String>) -> bool) -> Option<String> {
-        wait_for_async("the lease", LIMIT, async || seen(self.lease(), &is_wanted)).await.expect("it comes or goes")
+        wait_for_async("the lease", LIMIT, async || seen(self.lease().await, &is_wanted))
+            .await
+            .expect("it comes or goes")
     }
 
     /// Asks for an address and answers what it was given: address with prefix length, router, name server, host name.
-    fn lease(&self) -> Option<String> {
+    async fn lease(&self) -> Option<String> {
         let script = self.path("script");
         let asked =
-            self.run(&["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "2", "-T", "1", "-s", &script]);
+            self.run(&["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "2", "-T", "1", "-s", &script]).await;
         asked.then(|| std::fs::read_to_string(self.path("lease")).expect("the script wrote it").trim_end().to_owned())
     }
 }
@@ -121,7 +122,7 @@ fn an_address_goes_to_its_next_owner_at_once() {
         let name = "heir".to_owned();
         node.cluster
             .put(Object { kind: Kind::System, name, uid: new_uid(), version: 2, spec, slots: Vec::new() }, false);
-        assert!(guest.run(&["ip", "link", "set", "eth0", "address", "52:54:00:00:00:10"]));
+        assert!(guest.run(&["ip", "link", "set", "eth0", "address", "52:54:00:00:00:10"]).await);
         let lease = guest.wait_lease(Option::is_some).await;
         assert_eq!(lease.as_deref(), Some("10.77.0.9/24 10.77.0.1 9.9.9.9 heir"));
     });

@@ -105,6 +105,37 @@ fn taps_survive_a_restart_and_follow_a_bridge_that_was_made_anew() {
     });
 }
 
+/// Says that the declared system runs, or does not.
+fn report(node: &Node, state: &str) {
+    let nics = json!([{ "network": "lan", "mac": MAC, "address": "10.77.0.9" }]);
+    let spec = json!({ "node": "test", "cpus": 1, "memory_bytes": 67_108_864, "nics": nics });
+    let data = json!({ "state": state, "intent": "on", "node": "test", "since_ms": 1 });
+    let facet = acp_wire_model::object::Facet::Meta;
+    let reporter = "hypervisor@test".to_owned();
+    let slot = acp_wire_model::object::Slot { reporter, facet, incarnation: 1, sequence: 1, age_ms: 0, data };
+    let object =
+        Object { kind: Kind::System, name: "demo".to_owned(), uid: SYSTEM, version: 1, spec, slots: vec![slot] };
+    node.cluster.put(object, false);
+}
+
+#[test]
+fn a_tap_that_somebody_removed_is_told_while_its_system_runs() {
+    on_node(|node| async move {
+        network(&node).await;
+        declare(&node, "test", false);
+        let (reply, tap) = node.open_tap(SYSTEM, 0).await.expect("a tap");
+        report(&node, "running");
+        wait_tap(&node).await;
+        crate::harness::ip(&["link", "delete", &reply.link]);
+        let reason = || node.meta(node.uid("lan")).map(|meta| meta.reason).unwrap_or_default();
+        let is_told = |reason: &String| reason.contains(&reply.link) && reason.contains("system demo");
+        wait_for_async("word of the lost tap", LIMIT, async || seen(reason(), is_told)).await.expect("it is told");
+        drop(tap);
+        report(&node, "stopped");
+        node.wait_up(node.uid("lan")).await;
+    });
+}
+
 #[test]
 fn what_the_specs_do_not_name_gets_no_tap() {
     on_node(|node| async move {

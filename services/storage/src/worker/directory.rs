@@ -113,6 +113,9 @@ impl Root {
     fn check_mark(&self, root: impl AsFd) -> Result<(), WorkerError> {
         match read_mark(&root) {
             Ok(Some(owner)) if owner == self.pool.uid.to_string() => Ok(()),
+            Ok(Some(found)) if found.parse::<Uid>().is_err() => {
+                Err(WorkerError::Mark { path: self.path(), found, uid: self.pool.uid })
+            }
             Ok(Some(owner)) => Err(WorkerError::Foreign { path: self.path(), owner }),
             Ok(None) if self.is_prepared.load(Ordering::Relaxed) => Err(WorkerError::NotMounted(self.path())),
             Ok(None) => self.mark(&root),
@@ -130,7 +133,8 @@ impl Root {
 
     fn subdirectory(&self, root: &OwnedFd, name: &str) -> Result<OwnedFd, WorkerError> {
         match rustix::fs::mkdirat(root, name, DIRECTORY_MODE) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => rustix::fs::fsync(root).map_err(|errno| self.refused(errno, "make a directory durable in"))?,
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(self.refused(errno, "make a directory in the pool")),
         }
         let opened = rustix::fs::openat2(root, name, DIRECTORY, Mode::empty(), CONFINED);
@@ -248,4 +252,28 @@ fn names(directory: impl AsFd) -> Result<Vec<String>, Errno> {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_a_newer_version_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (path, uid) = (directory.path().join("pool"), Uid::from_u128(7));
+        let root = || Root::new(Pool { name: "p".to_owned(), uid, path: path.clone(), is_prepared: false });
+        root().open().expect("made and marked");
+        root().open().expect("marked");
+        for text in ["acp-pool 2 whatever", "{\"version\":2}", "?"] {
+            std::fs::write(path.join(MARK), text).expect("written");
+            let error = root().open().expect_err("not understood");
+            let said = error.to_string();
+            assert!(matches!(error, WorkerError::Mark { .. }) && said.contains("(layout 1) knows"), "{said}");
+            assert!(said.contains(&format!("write {uid} into it")), "{said}");
+            assert_eq!(std::fs::read_to_string(path.join(MARK)).expect("kept"), text);
+        }
+        std::fs::write(path.join(MARK), Uid::from_u128(8).to_string()).expect("written");
+        assert!(matches!(root().open(), Err(WorkerError::Foreign { .. })));
+    }
 }

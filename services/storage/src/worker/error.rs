@@ -2,7 +2,7 @@
 
 use std::io;
 
-use acp_base::{Blame, ByteSize, Code, Failure};
+use acp_base::{Blame, ByteSize, Code, Failure, Uid};
 use acp_core_storeplan::{ChainError, InspectError, Place, SizeError, SourceError};
 use acp_io_failpoint::Injected;
 use acp_io_process::ProcessError;
@@ -44,6 +44,18 @@ pub enum WorkerError {
         path: String,
         /// Whose it is.
         owner: String,
+    },
+    /// The mark is not one that this version writes.
+    #[error(
+        "the mark {path}/.acp-pool holds {found:?} and not a pool's uid, which is all that this version of ACP (layout 1) knows: install the newer version again; if the mark is damaged, write {uid} into it"
+    )]
+    Mark {
+        /// The directory.
+        path: String,
+        /// What the mark holds.
+        found: String,
+        /// The pool that looked.
+        uid: Uid,
     },
     /// A system call failed.
     #[error("cannot {doing}")]
@@ -141,6 +153,7 @@ impl WorkerError {
             | Self::NotMounted(_)
             | Self::NotEmpty { .. }
             | Self::Foreign { .. }
+            | Self::Mark { .. }
             | Self::InUse(_) => Code::FailedPrecondition,
             Self::Io { source, .. } => io_code(source),
             Self::NoSpace { .. } | Self::TooLarge(_) => Code::ResourceExhausted,
@@ -163,6 +176,7 @@ impl WorkerError {
                 | Self::NotMounted(_)
                 | Self::NotEmpty { .. }
                 | Self::Foreign { .. }
+                | Self::Mark { .. }
                 | Self::Io { .. }
         )
     }

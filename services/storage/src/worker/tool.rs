@@ -30,11 +30,12 @@ pub(super) async fn create(
     run.map(drop).map_err(|error| failed("making the disk", error))
 }
 
-/// Makes an existing qcow2 disk larger.
-pub(super) async fn resize(file: OwnedFd, size: ByteSize) -> Result<(), ResizeError> {
+/// Makes a qcow2 disk larger, the top layer of this chain. It is told where the layers below are: it would look for the
+/// names in their headers, which lead nowhere from a descriptor.
+pub(super) async fn resize(layers: Vec<(OwnedFd, DiskFormat)>, size: ByteSize) -> Result<(), ResizeError> {
     let mut command = Command::new(PROGRAM);
-    let target = path(command.inherit(file));
-    let run = command.args(["resize", "-q", "-f", "qcow2"]).arg(target).arg(size.bytes().to_string()).run_ok().await;
+    let disk = chain_node(&mut command, layers);
+    let run = command.args(["resize", "-q"]).arg(format!("json:{disk}")).arg(size.bytes().to_string()).run_ok().await;
     run.map(drop).map_err(|error| {
         let is_locked = error.stderr().contains("lock");
         if is_locked { ResizeError::InUse } else { ResizeError::Other(failed("enlarging the disk", error)) }
@@ -59,11 +60,7 @@ pub(super) async fn convert(
 ) -> Result<(), WorkerError> {
     let mut command = Command::new(PROGRAM).time_limit(limit);
     let target = path(command.inherit(staged.descriptor()?));
-    let mut node = serde_json::Value::Null;
-    for (file, format) in layers.into_iter().rev() {
-        node = block_node(command.inherit(file), format, node);
-    }
-    let source = format!("json:{node}");
+    let source = format!("json:{}", chain_node(&mut command, layers));
     let command = command.args(["convert", "-p", "-O", name(format)]).arg(source).arg(target);
     let run = command.run_lines(|line| percent(line).into_iter().for_each(&mut on_percent)).await;
     run.and_then(acp_io_process::Output::success).map(drop).map_err(|error| failed("copying the disk", error))
@@ -95,6 +92,12 @@ fn path(number: RawFd) -> String {
     format!("/proc/self/fd/{number}")
 }
 
+/// A chain, top layer first, as QEMU reads it.
+fn chain_node(command: &mut Command, layers: Vec<(OwnedFd, DiskFormat)>) -> serde_json::Value {
+    let lowest_first = layers.into_iter().rev();
+    lowest_first.fold(serde_json::Value::Null, |below, (file, format)| block_node(command.inherit(file), format, below))
+}
+
 fn block_node(number: RawFd, format: DiskFormat, below: serde_json::Value) -> serde_json::Value {
     let file = serde_json::json!({ "driver": "file", "filename": path(number) });
     match format {
@@ -113,7 +116,7 @@ const fn name(format: DiskFormat) -> &'static str {
 /// The whole percents in a line like `    (12.34/100%)`.
 fn percent(line: &str) -> Option<u32> {
     let number = line.trim().strip_prefix('(')?.strip_suffix("/100%)")?;
-    number.split('.').next()?.parse().ok()
+    number.split('.').next()?.parse().ok().filter(|percent| *percent <= 100)
 }
 
 /// A failed run; a full file system is told from the rest, because tools say it in words only.
@@ -144,5 +147,15 @@ mod tests {
         assert_eq!(top["backing"]["file"]["filename"], "/proc/self/fd/4");
         assert!(top["backing"]["backing"].is_null());
         assert!(top["backing"].as_object().is_some_and(|node| node.contains_key("backing")));
+    }
+
+    #[test]
+    fn whatever_qemu_img_says_is_a_percentage_or_nothing_and_a_damaged_image_stays_damaged() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "qemu-img", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            assert!(text.split(['\r', '\n']).filter_map(percent).all(|percent| percent <= 100), "{text}");
+            let report: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+            assert_eq!(corruptions(bytes), report["corruptions"].as_u64().unwrap_or(1));
+        });
     }
 }

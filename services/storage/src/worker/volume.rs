@@ -125,7 +125,8 @@ impl Worker {
         }
         let format = chain.0[0].1;
         let file = open_free(&directory, &place, format).await?;
-        enlarge(file, format, request.size_bytes, &place).await?;
+        let below = open_layers(&directory, &Chain(chain.0[1..].to_vec())).await?;
+        enlarge(file, format, below, request.size_bytes, &place).await?;
         point("storage-worker.expand.durable")?;
         self.inventory(&directory).await?.info(&place)
     }
@@ -295,7 +296,13 @@ async fn check_free(directory: &Directory, place: &Place, format: DiskFormat) ->
     if lock::is_in_use(&file).await? { Err(WorkerError::InUse(place.clone())) } else { Ok(()) }
 }
 
-async fn enlarge(file: File, format: DiskFormat, size: ByteSize, place: &Place) -> Result<(), WorkerError> {
+async fn enlarge(
+    file: File,
+    format: DiskFormat,
+    below: Vec<(OwnedFd, DiskFormat)>,
+    size: ByteSize,
+    place: &Place,
+) -> Result<(), WorkerError> {
     if format == DiskFormat::Raw {
         let grow = move || {
             file.set_len(size.bytes())?;
@@ -305,7 +312,8 @@ async fn enlarge(file: File, format: DiskFormat, size: ByteSize, place: &Place) 
         return blocking(move || grow().map_err(WorkerError::io("enlarge the disk"))).await;
     }
     let copy = file.try_clone().map_err(WorkerError::io("duplicate a descriptor"))?;
-    match tool::resize(copy.into(), size).await {
+    let layers = std::iter::once((copy.into(), format)).chain(below).collect();
+    match tool::resize(layers, size).await {
         Ok(()) => {
             point("storage-worker.expand.resized")?;
             blocking(move || file.sync_all().map_err(WorkerError::io("write the disk"))).await

@@ -249,6 +249,19 @@ async fn an_image_is_imported_used_and_deleted() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_deleted_image_goes_as_soon_as_it_can() {
+    let node = Node::with_pool().await;
+    let image = Uid::from_u128(7);
+    let file = node.pool_file(&format!("images/{}.qcow2", image.simple()));
+    let plan = node.directory.path().join("state/storage/removals").join(image.to_string());
+    make_image(&file);
+    // As a deletion leaves it whose worker was away.
+    fs::write(&plan, "default").expect("written");
+    let look = async || seen((file.exists(), plan.exists()), |found| *found == (false, false));
+    wait_for_async("the end of file and plan", LIMIT, look).await.expect("without a restart");
+}
+
+#[tokio::test]
 async fn a_failed_import_declares_nothing_and_leaves_nothing() {
     let node = Node::with_pool().await;
     let garbage = node.directory.path().join("garbage");

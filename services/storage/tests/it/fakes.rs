@@ -263,6 +263,8 @@ impl Framework {
         unused::<framework::RestartUnit>(&mut router);
         unused::<framework::SignalUnit>(&mut router);
         unused::<framework::GetHost>(&mut router);
+        unused::<framework::ListReplaced>(&mut router);
+        unused::<framework::RestartFramework>(&mut router);
         router.stream::<framework::WatchUnits, _, _>(|_call, _sink| {
             std::future::ready(Err(Failure::internal("not here")))
         });

@@ -225,6 +225,10 @@ async fn a_volume_grows_and_never_shrinks() {
         assert_eq!(rig.expand(name, ByteSize((16 << 20) + 1)).await.expect_err("odd").code, Code::InvalidArgument);
     }
     assert_eq!(rig.expand("none", SIZE).await.expect_err("none").code, Code::NotFound);
+    rig.create_as("c", DiskFormat::Qcow2, None, Some(volume("a"))).await.expect("made");
+    rig.create_as("d", DiskFormat::Qcow2, None, Some(volume("c"))).await.expect("made");
+    let grown = rig.expand("d", ByteSize::mib(32)).await.expect("a linked clone grows, too");
+    assert_eq!((grown.virtual_size_bytes, grown.backing), (ByteSize::mib(32), Some(volume("c"))));
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ const RULES: &[Rule] = &[
     Rule("run/vmm/*/*.sock", 's', System, System, &[0o600]),
     // Whoever may say something to it is told apart by the kernel: the framework looks at the sender's process.
     Rule("run/notify", 's', ROOT, ROOT, &[0o666, 0o777]),
+    Rule("run/guard-notify", 's', ROOT, ROOT, &[0o600]),
     // Process ids and how they ended.
     Rule("run/units", 'd', ROOT, ROOT, &[0o755]),
     Rule("run/units/*", 'd', Is(SHIM), GROUP, &[0o755]),
@@ -70,8 +71,10 @@ const RULES: &[Rule] = &[
     Rule("state/storage-worker/**", '*', Is(STORAGE), Is(STORAGE), &[]),
     Rule("state/hypervisor", 'd', Is(HYPERVISOR), Is(HYPERVISOR), &[0o700]),
     Rule("state/hypervisor/**", '*', Is(HYPERVISOR), Is(HYPERVISOR), &[]),
-    // Passed through and not listed: dnsmasq, another user, reads MACs, addresses and names of systems below.
+    // Passed through and not listed: dnsmasq, another user, reads MACs, addresses and names of systems below. The incarnation
+    // counts starts.
     Rule("state/network", 'd', Is(NETWORK), Is(NETWORK), &[0o711]),
+    Rule("state/network/incarnation", 'f', Is(NETWORK), Is(NETWORK), &[0o600, 0o644]),
     Rule("state/network/dhcp", 'd', Is(NETWORK), Is(NETWORK), &[0o755]),
     Rule("state/network/dhcp/*", 'd', Is(NETWORK), Is(NETWORK), &[0o755]),
     Rule("state/network/dhcp/*/*", 'f', Is(NETWORK), Is(NETWORK), &[0o644]),
@@ -95,13 +98,11 @@ const OTHERS_PASS: u32 = 0o001;
 const OTHERS_WRITE: u32 = 0o002;
 
 /// What everybody on the host can read, below a directory that they reach: nothing else of state, and nothing of logs.
-const PUBLIC: &[&str] = &["state/network/dhcp"];
+const PUBLIC: &[&str] = &["state/network/dhcp", "state/network/incarnation"];
 
 pub(super) fn every_file(world: &World) -> Result<()> {
     world.create("files")?;
     world.start_system("files")?;
-    // The console's log is there once the guest has said something.
-    world.wait_greeting("files", 1)?;
     let layout = world.node.layout();
     let places = [("run", layout.run()), ("state", layout.state()), ("log", layout.log()), ("etc", layout.etc())];
     let (mut wrong, mut count) = (Vec::new(), 0);

@@ -25,7 +25,7 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    pub(super) fn open(world: &World, subject: &Subject) -> Result<Self> {
+    pub(super) fn open(world: &World, subject: &Subject<'_>) -> Result<Self> {
         let mut terminal = world.terminal(subject.name)?;
         terminal.wait_for_text("Welcome to ACP", LIMIT)?;
         terminal.write(COUNT)?;

@@ -50,7 +50,7 @@ pub(super) fn run(
     is_wanted: &dyn Fn(&Fault<'_>) -> bool,
 ) -> Result<(usize, Vec<String>)> {
     let bench = Bench::set_up(world, points, operation)?;
-    let traced = bench.trace()?;
+    let traced = bench.trace().inspect_err(|_error| drop(bench.clear()))?;
     let (mut acted, mut wrong) = (0, Vec::new());
     for (index, (point, passes)) in traced.iter().enumerate() {
         for mode in [Mode::Error, Mode::Kill] {
@@ -93,8 +93,8 @@ impl<'a> Bench<'a> {
         world.node.run(&operations::words(operation.run, &file))?;
         let after = stable(world)?;
         let bench = Self { world, points, operation, file, base, before, after };
-        ensure!(bench.before != bench.after, "{} changes nothing that is seen", operation.name);
-        bench.go_back()?;
+        ensure!(bench.before != bench.after, "it changes nothing that is seen");
+        bench.go_back().inspect_err(|_error| drop(bench.clear()))?;
         Ok(bench)
     }
 
@@ -195,13 +195,17 @@ impl<'a> Bench<'a> {
 
     /// Whatever state a failed cell left: everything that can be deleted is, and what is needed is made again.
     fn recover(&self) -> Result<()> {
+        self.clear().context("a node that cannot be tested further")?;
+        all(self.world, self.operation.prepare, &self.file)?;
+        same(self.world, &self.before)
+    }
+
+    fn clear(&self) -> Result<()> {
         node::wait_ready(self.world.node.layout())?;
         for command in self.operation.undo.iter().chain(self.operation.clean) {
             drop(self.world.node.acpctl(&operations::words(command, &self.file))?);
         }
-        same(self.world, &self.base).context("a node that cannot be tested further")?;
-        all(self.world, self.operation.prepare, &self.file)?;
-        same(self.world, &self.before)
+        same(self.world, &self.base)
     }
 }
 
@@ -220,7 +224,8 @@ fn check_sentence(said: &Said) -> Result<()> {
     Ok(())
 }
 
-fn all(world: &World, commands: &[&[&str]], file: &str) -> Result<()> {
+/// Runs commands one after the other, which have to succeed.
+pub(super) fn all(world: &World, commands: &[&[&str]], file: &str) -> Result<()> {
     commands.iter().try_for_each(|command| world.node.run(&operations::words(command, file)).map(drop))
 }
 

@@ -41,6 +41,9 @@ const DELETE_RAW: &[&str] = &["--yes", "volume", "delete", "default/raw"];
 const MAKE_NETWORK: &[&str] = &["network", "create", "faulty", "--address", "10.79.0.1/24"];
 const DELETE_NETWORK: &[&str] = &["--yes", "network", "delete", "faulty"];
 
+/// A system from its creation to its deletion.
+pub(super) const FIRST_LIFE: &[&[&str]] = &[CREATE, START, STOP, DELETE];
+
 /// Every operation.
 pub(super) const ALL: &[Operation] = &[
     Operation {

@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::{Publication, SlotReport, Slots};
 use crate::{
     json::Json,
-    limits::{REPORTED_MAX, REPORTED_NAME_BYTES_MAX, REPORTERS_MAX, REPORTS_MAX, SLOT_BYTES_MAX, SLOTS_MAX},
+    limits::{
+        REPORTED_MAX, REPORTED_NAME_BYTES_MAX, REPORTERS_MAX, REPORTS_MAX, SLOT_BYTES_MAX, SLOT_DEPTH_MAX, SLOTS_MAX,
+    },
     refusal::{Refusal, with_article},
     state::State,
 };
@@ -72,6 +74,9 @@ impl Slots {
         }
         match &report.data {
             None => Ok(None),
+            Some(data @ Value::Object(_)) if is_deeper(data, SLOT_DEPTH_MAX) => {
+                Err(Refusal::invalid(format!("data is nested too deep; a slot's value has {SLOT_DEPTH_MAX} levels")))
+            }
             Some(data @ Value::Object(_)) => {
                 let value = Json::new(data);
                 let bytes = value.text().len();
@@ -113,6 +118,15 @@ impl Slots {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether lists and maps lie in each other in more than so many levels.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| is_deeper(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deeper(value, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

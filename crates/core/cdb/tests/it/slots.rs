@@ -174,3 +174,18 @@ fn rendered_text_reads_exactly_as_the_object() {
         assert!(object.slots.iter().all(|slot| slot.age_ms == 234));
     }
 }
+
+#[test]
+fn a_value_that_no_reply_could_carry_is_refused() {
+    let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "x": inner }));
+    let mut world = World::new();
+    let mut volume = |sequence, levels| {
+        let data = Some(nested(levels));
+        let report = report(Kind::Volume, uid(9), Some("default/v9"), Facet::Meta, data);
+        say(&mut world, "storage@n1", (5, sequence), false, vec![report])
+    };
+    volume(1, limits::SLOT_DEPTH_MAX).map(drop).expect("as deep as may be");
+    let refusal = volume(2, limits::SLOT_DEPTH_MAX + 1).expect_err("too deep");
+    assert_eq!(refusal.code, Code::InvalidArgument);
+    assert!(refusal.message.contains("reports[0]: data is nested too deep"), "{}", refusal.message);
+}

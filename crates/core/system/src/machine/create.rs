@@ -61,7 +61,9 @@ impl System {
             (Step::DeleteSpec, Ok(())) => self.deleted(out),
             (Step::DeleteSpec, Err(failure)) if failure.code == Code::NotFound => self.deleted(out),
             (Step::DeleteVolumes, Err(failure)) if self.may_give_up(&failure) => self.give_up_deleting(failure, out),
-            (Step::RemoveUnits | Step::DeleteVolumes | Step::DeleteSpec, Err(failure)) => self.retry_later(now, failure),
+            (Step::RemoveUnits | Step::DeleteVolumes | Step::DeleteSpec, Err(failure)) => {
+                self.retry_later(now, failure)
+            }
             _ => {}
         }
     }

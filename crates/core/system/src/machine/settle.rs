@@ -1,6 +1,6 @@
 //! From what was saved and what is observed to where the system stands: adoption.
 
-use acp_base::{Blame, BootInstant, Code, Failure};
+use acp_base::{BootInstant, Code, Failure};
 use acp_wire_model::{system::ExitReason, unit::UnitExit};
 
 use super::{Phase, Stage, Then};
@@ -29,8 +29,9 @@ impl System {
 
     fn settle_deleting(&mut self, out: &mut Vec<Effect>) {
         if self.task == Some(Task::Create) {
+            // Only the sentence was kept, not the code. Whatever it was, something interrupted it, and asking again can help.
             let why = format!("{}; it was undone after an interruption", self.durable.reason);
-            self.unmake(Failure::internal(why).blame(Blame::Circumstances), out);
+            self.unmake(Failure::unavailable(why), out);
         } else {
             self.enter(Phase::Deleting { stage: Stage::Units });
             self.perform(Step::RemoveUnits, out);

@@ -1,4 +1,4 @@
-//! `acp-dev-load RUN STATE LIFE`: looks at a node that was started again, then writes to it until it dies. What it finds, asks
+//! `acp-dev-load RUN STATE LIFE SYSTEMS`: looks at a node that was started again, then writes to it until it dies. What it finds, asks
 //! for and hears goes to standard output, a line each, which is drained before the next call is made: a serial port's lines
 //! have then left the machine.
 
@@ -42,20 +42,22 @@ fn main() -> ExitCode {
 
 fn work(say: load::Say<'_>) -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let mut next = || arguments.next().context("arguments: RUN STATE LIFE");
-    let (run, state, life) = (next()?, next()?, next()?);
-    let life = life.to_str().and_then(|life| life.parse().ok()).context("LIFE is a number")?;
-    ready(&run)?;
-    let found = Audit { run: run.clone(), state }.run(say)?;
+    let mut next = || arguments.next().context("arguments: RUN STATE LIFE SYSTEMS");
+    let (run, state, life, systems) = (next()?, next()?, next()?, next()?);
+    let number = |text: PathBuf| text.to_str().and_then(|text| text.parse().ok()).context("LIFE, SYSTEMS: no number");
+    let load = Load { run: run.clone(), life: number(life)?, networks: 3, volumes: 1, systems: number(systems)? };
+    let audit = Audit { run: run.clone(), state, with_systems: load.systems > 0 };
+    ready(&audit)?;
+    let found = audit.run(say)?;
     load::clear(&run, &found, say)?;
-    Load { run, life, networks: 3, volumes: 1, systems: 1 }.run(say);
+    load.run(say);
     Ok(())
 }
 
 /// Waits until the daemons answer, and for the pool, which is made in the first life.
-fn ready(run: &std::path::Path) -> Result<()> {
-    let socket = |daemon: &str| run.join(format!("{daemon}.sock"));
-    for daemon in ["cluster", "storage", "hypervisor"] {
+fn ready(audit: &Audit) -> Result<()> {
+    let socket = |daemon: &str| audit.run.join(format!("{daemon}.sock"));
+    for daemon in audit.daemons() {
         wait_for(&format!("{daemon} to answer"), ANSWER_LIMIT, || {
             varlink::call(&socket(daemon), "acp.daemon.GetHealth", json!({})).map_err(|error| format!("{error:#}"))
         })?;

@@ -15,9 +15,14 @@ pub(super) fn add_routes(router: &mut Router, context: &Context) {
     let log = context.log.clone();
     let slot: Slot = Arc::default();
     router.attachment = Some(Arc::clone(&slot));
+    let serving = Arc::clone(&slot);
     router.once::<GetHealth, _, _>(move |_call| std::future::ready(health(&slot)));
-    router.once::<GetMetrics, _, _>(|_call| {
+    router.once::<GetMetrics, _, _>(move |_call| {
         let handle = telemetry::metrics();
+        if let Some(shared) = serving.get().and_then(Weak::upgrade) {
+            metrics::gauge!("acp_connections").set(to_gauge(shared.connection_count()));
+            metrics::gauge!("acp_held_bytes").set(to_gauge(shared.budget.held()));
+        }
         handle.run_upkeep();
         std::future::ready(Ok(Metrics { text: handle.render() }))
     });
@@ -28,6 +33,10 @@ pub(super) fn add_routes(router: &mut Router, context: &Context) {
             SetLogLevelReply { previous }
         }))
     });
+}
+
+fn to_gauge(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
 /// Tells the health answers which server they speak of.

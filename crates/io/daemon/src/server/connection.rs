@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use acp_base::{Change, Code, Failure};
+use acp_base::{Code, Failure};
 use acp_io_varlink::{Account, IncomingCall, OutgoingReply, Peer, Purpose, ReadError, Reader, Writer};
 use acp_wire_api::{Flavor, error};
 use serde_json::Value;
@@ -16,7 +16,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{CALL_BYTES_MAX, Shared, varlink_service};
+use super::{
+    CALL_BYTES_MAX, Shared,
+    farewell::{self, REFUSAL_TIMEOUT},
+    varlink_service,
+};
 use crate::{
     Caller,
     router::{CallContext, Encoded, Handler, Outgoing, RawRequest, Route},
@@ -28,13 +32,6 @@ const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
 const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 /// How long a caller may leave a reply unread before it is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a refusal may take to be written.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How large a call may be, in bytes, before it counts as held while it is answered.
-const CALL_BYTES_FREE: usize = 4 * 1024;
-/// How much a descriptor that came with a call counts as, in bytes.
-const DESCRIPTOR_BYTES: usize = 4 * 1024;
 
 /// Why a connection ends; nothing is owed to anybody then.
 #[derive(Debug)]
@@ -47,17 +44,6 @@ pub(super) struct Connection {
     caller: Caller,
     account: Arc<Account>,
     shared: Arc<Shared>,
-}
-
-/// Tells a caller why it is turned away.
-pub(super) async fn refuse(stream: UnixStream, failure: Failure) {
-    let (_reader, mut writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX, None);
-    let parameters = error::parameters(&failure);
-    let name = error::error_name(failure.code);
-    let reply = OutgoingReply { error: Some(&name), parameters: &parameters, continues: false };
-    if timeout(REFUSAL_TIMEOUT, writer.send(&reply, &[])).await.is_err() {
-        tracing::debug!("a refused caller did not read why");
-    }
 }
 
 /// Holds a conversation until either side ends it.
@@ -91,16 +77,7 @@ impl Connection {
                     return None;
                 }
             };
-            let held = call.parameters.as_ref().map_or(0, |parameters| parameters.get().len());
-            let held = if held > CALL_BYTES_FREE { held } else { 0 } + fds.len() * DESCRIPTOR_BYTES;
-            if held > 0 {
-                self.account.hold(Purpose::Answering, held);
-            }
-            let answered = self.answer(call, fds).await;
-            if held > 0 {
-                self.account.hold(Purpose::Answering, 0);
-            }
-            match answered {
+            match self.answer_counted(call, fds).await {
                 Ok(None) => {}
                 Ok(upgrade) => return upgrade,
                 Err(Ended) => return None,
@@ -112,6 +89,19 @@ impl Connection {
         }
     }
 
+    /// Answers a call; as long as that takes, its parameters and descriptors count as held.
+    async fn answer_counted(&mut self, call: IncomingCall, fds: Vec<OwnedFd>) -> Result<Option<Upgrade>, Ended> {
+        let bytes = call.parameters.as_ref().map_or(0, |parameters| parameters.get().len());
+        let held = acp_io_varlink::weight(bytes, fds.len());
+        if held == 0 {
+            return self.answer(call, fds).await;
+        }
+        self.account.hold(Purpose::Answering, held);
+        let answered = self.answer(call, fds).await;
+        self.account.hold(Purpose::Answering, 0);
+        answered
+    }
+
     async fn next_call(&mut self) -> Result<(IncomingCall, Vec<OwnedFd>), ReadError> {
         tokio::select! {
             next = self.reader.call() => next,
@@ -121,34 +111,15 @@ impl Connection {
 
     /// Ends a connection that holds too much.
     async fn leave(mut self) {
-        let max = self.shared.budget.max();
-        let failure = Failure::new(
-            Code::ResourceExhausted,
-            format!(
-                "unfinished messages and unread replies hold more than {} bytes of one user or {} bytes in all, the most \
-                 that is kept; this connection held the most and is closed",
-                max.uid_bytes, max.total_bytes
-            ),
-        );
-        self.refuse_rest(&failure.blame(acp_base::Blame::Caller)).await;
+        metrics::counter!("acp_connections_evicted_total").increment(1);
+        self.refuse_rest(&farewell::holds_too_much(self.shared.budget.max())).await;
     }
 
     /// Answers what could not be read, then closes: what follows a bad message cannot be trusted.
     async fn say_goodbye(&mut self, error: &ReadError) {
-        let failure = match error {
-            ReadError::Closed | ReadError::Io(_) => return,
-            ReadError::TooSlow => Failure::new(Code::DeadlineExceeded, error.to_string()).blame(acp_base::Blame::Caller),
-            ReadError::TooManyDescriptors => {
-                Failure::new(Code::ResourceExhausted, error.to_string()).blame(acp_base::Blame::Caller)
-            }
-            ReadError::TooLarge(_) => Failure::new(
-                Code::ResourceExhausted,
-                format!("the message is larger than {CALL_BYTES_MAX} bytes, the most that is taken"),
-            )
-            .blame(acp_base::Blame::Caller),
-            ReadError::Malformed(_) => Failure::invalid(error.to_string()),
-        };
-        self.refuse_rest(&failure).await;
+        if let Some(failure) = farewell::unreadable(error) {
+            self.refuse_rest(&failure).await;
+        }
     }
 
     /// Says why nothing more is taken from this caller, who may not read it.
@@ -192,7 +163,7 @@ impl Connection {
                     Ok(Some(Upgrade(continuation)))
                 }
                 Ok(Err(failure)) => self.fail(&failure).await.map(|()| None),
-                Err(_elapsed) => self.fail(&too_late(&method)).await.map(|()| None),
+                Err(_elapsed) => self.fail(&farewell::too_late(&method)).await.map(|()| None),
             },
         }
     }
@@ -225,7 +196,7 @@ impl Connection {
     ) -> Result<(), Ended> {
         let answer = match tokio::time::timeout_at(deadline, answer).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(too_late(method)),
+            Err(_elapsed) => Err(farewell::too_late(method)),
         };
         match answer {
             _ if oneway => Ok(()),
@@ -332,7 +303,3 @@ impl Connection {
 
 /// What takes the raw connection over.
 struct Upgrade(Box<dyn FnOnce(acp_io_varlink::Upgraded) -> crate::router::BoxFuture<()> + Send>);
-
-fn too_late(method: &str) -> Failure {
-    Failure::new(Code::DeadlineExceeded, format!("{method} was not done in time")).changed(Change::Unknown)
-}

@@ -70,6 +70,7 @@ pub(crate) struct Disk {
     sector: usize,
     operations: u64,
     plan: BTreeMap<u64, Fault>,
+    at_next_sync: Option<Fault>,
     stopped: bool,
 }
 
@@ -78,12 +79,25 @@ impl Disk {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let sector = if dice.roll(2) == 0 { 512 } else { 4_096 };
-        Self { files: BTreeMap::new(), dice, sector, operations: 0, plan: BTreeMap::new(), stopped: false }
+        Self {
+            files: BTreeMap::new(),
+            dice,
+            sector,
+            operations: 0,
+            plan: BTreeMap::new(),
+            at_next_sync: None,
+            stopped: false,
+        }
     }
 
     /// Has the operation that is `after` from now go wrong.
     pub(crate) fn plan(&mut self, after: u64, fault: Fault) {
         self.plan.insert(self.operations + after, fault);
+    }
+
+    /// Has the next synchronisation go wrong, whatever comes before it.
+    pub(crate) fn plan_at_sync(&mut self, fault: Fault) {
+        self.at_next_sync = Some(fault);
     }
 
     /// From now on nothing goes wrong that was planned.
@@ -171,17 +185,17 @@ impl Disk {
     }
 
     pub(crate) fn sync(&mut self, path: &Path) -> Result<(), c_int> {
-        let was_stopped = self.stopped;
-        let fault = self.next();
+        let planned = self.at_next_sync.take();
+        self.stopped |= planned == Some(Fault::Stop);
+        let fault = self.next().or(planned);
         let sector = self.sector;
         let image = self.files.entry(path.to_owned()).or_default();
         match fault {
+            Some(Fault::Stop) => Err(ffi::SQLITE_IOERR_FSYNC),
             Some(Fault::Io | Fault::Torn) => {
                 image.dirty.clear();
                 Err(ffi::SQLITE_IOERR_FSYNC)
             }
-            Some(Fault::Stop) if was_stopped => Err(ffi::SQLITE_IOERR_FSYNC),
-            Some(Fault::Stop) => Err(ffi::SQLITE_IOERR_FSYNC),
             Some(Fault::Full) | None => {
                 image.save(sector);
                 Ok(())

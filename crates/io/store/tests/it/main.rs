@@ -1,5 +1,6 @@
 //! The store as its driver sees it, on a real disk and on one that fails.
 
+mod damage;
 mod disk;
 mod faults;
 mod vfs;
@@ -44,6 +45,13 @@ fn rows(after: Anchor, count: u64) -> Vec<Row> {
 
 fn anchor(row: &Row) -> Anchor {
     Anchor { index: row.index, hash: row.hash, time_ms: row.time_ms }
+}
+
+/// A directory in memory where there is one: for tests that open stores by the hundred and lose no power but on paper.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(parent).expect("a directory")
 }
 
 fn open(directory: &Path) -> (Store, Recovered) {
@@ -188,7 +196,8 @@ async fn a_database_of_a_newer_version_or_another_program_is_left_alone() {
     let error = Store::open(directory.path(), chain).expect_err("newer");
     assert!(matches!(error, StoreError::Newer { found: 9, known: 1, .. }), "{error:?}");
     assert!(
-        error.to_string().contains("cdb.sqlite has layout 9") && error.to_string().contains("install the newer version"),
+        error.to_string().contains("cdb.sqlite has layout 9")
+            && error.to_string().contains("install the newer version"),
         "{error}"
     );
     // The field for application_id.
