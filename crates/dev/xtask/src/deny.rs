@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::{
-    command::{cargo, exists, run, workspace},
+    command::{cargo, exists, output, run, workspace},
     metadata::{Metadata, Package},
 };
 
@@ -66,7 +66,11 @@ pub(crate) fn check(metadata: &Metadata) -> Result<String> {
     let mut wrong = String::new();
     for package in metadata.foreign() {
         let refused = [rules.bans.refuse(package), rules.licenses.refuse(package), rules.sources.refuse(package)];
-        for reason in refused.into_iter().flatten() {
+        let reasons: Vec<String> = refused.into_iter().flatten().collect();
+        if reasons.is_empty() || !is_built(package)? {
+            continue;
+        }
+        for reason in reasons {
             writeln!(wrong, "{} {}: {reason}", package.name, package.version)?;
         }
     }
@@ -92,6 +96,14 @@ pub(crate) fn check(metadata: &Metadata) -> Result<String> {
     }
     run(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
     Ok(format!("{} crates, checked by xtask and cargo-deny", metadata.foreign().count()))
+}
+
+/// Whether a package is really a part of any build. The metadata also lists optional dependencies that only a weak feature
+/// (`name?/feature`) mentions; the tree does not.
+fn is_built(package: &Package) -> Result<bool> {
+    let name = format!("{}@{}", package.name, package.version);
+    let tree = output(&mut cargo(&["tree", "--locked", "--workspace", "--quiet", "--invert", &name]))?;
+    Ok(!tree.trim().is_empty())
 }
 
 impl Bans {
