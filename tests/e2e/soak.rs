@@ -28,7 +28,7 @@ use crate::{harness::Case, world::World};
 
 /// Short runs for the gate, each with the time that fits there.
 pub(crate) const CASES: &[Case] =
-    &[Case { name: "soak::seed_1", run: seed_1 }, Case { name: "soak::seed_2", run: seed_2 }];
+    &[Case { name: "soak::seed_2", run: seed_2 }, Case { name: "soak::seed_3", run: seed_3 }];
 
 /// How long a run in the gate breaks things; preparing and clearing up come on top.
 const SHORT: Duration = Duration::from_secs(15);
@@ -41,12 +41,12 @@ pub(crate) struct Plan {
     seed: u64,
 }
 
-fn seed_1(world: &World) -> Result<()> {
-    conductor::run(world, Plan { time: SHORT, seed: 1 }, &|_progress| {}).map(drop)
-}
-
 fn seed_2(world: &World) -> Result<()> {
     conductor::run(world, Plan { time: SHORT, seed: 2 }, &|_progress| {}).map(drop)
+}
+
+fn seed_3(world: &World) -> Result<()> {
+    conductor::run(world, Plan { time: SHORT, seed: 3 }, &|_progress| {}).map(drop)
 }
 
 impl Plan {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use acp_base::{Failure, Name};
+use acp_base::{Code, Failure, Name};
 use acp_core_system::{Task, policy};
 use acp_io_client::Client;
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Empty,
+    cluster::{Get, GetRequest},
     hypervisor::{
         CreateSystem, CreateSystemReply, CreateSystemRequest, DeleteSystem, GetNode, GetNodeReply, ResetSystem,
         ShutdownSystem, ShutdownSystemRequest, StartSystem, StopSystem,
@@ -15,6 +16,7 @@ use acp_wire_api::{
     jobs::Started,
     vmm::Reset,
 };
+use acp_wire_model::Kind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{create, effects::VMM, service::Message};
@@ -72,16 +74,33 @@ impl Handlers {
 
     async fn ask(self, name: Name, task: Task) -> Result<Started, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::Ask { name, task, reply }).await?;
-        answer.await.map_err(|_dropped| ending())?
+        self.tell(Message::Ask { name: name.clone(), task, reply }).await?;
+        let answer = answer.await.map_err(|_dropped| ending())?;
+        self.surely(&name, answer).await
     }
 
     async fn reset(self, name: Name) -> Result<Empty, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::AskReset { name, reply }).await?;
-        let uid = answer.await.map_err(|_dropped| ending())??;
+        self.tell(Message::AskReset { name: name.clone(), reply }).await?;
+        let answer = answer.await.map_err(|_dropped| ending())?;
+        let uid = self.surely(&name, answer).await?;
         let client: &Client = &self.context.client;
         client.instance(VMM, &uid.simple()).call::<Reset>(Empty {}).await
+    }
+
+    /// Says that a system does not exist only if that is so: the owner hears of declarations a moment after they were made,
+    /// and later still while the cluster service starts again.
+    async fn surely<T>(&self, name: &Name, answer: Result<T, Failure>) -> Result<T, Failure> {
+        let Some(missing) = answer.as_ref().err().filter(|failure| failure.code == Code::NotFound) else {
+            return answer;
+        };
+        let request = GetRequest { kind: Kind::System, name: Some(name.to_string()), uid: None, min_index: None };
+        let unsure = |why: &str| Err(Failure::unavailable(format!("system {:?} {why}; try again", name.as_str())));
+        match self.context.client.service("cluster").call::<Get>(request).await {
+            Ok(reply) if reply.object.spec["node"] == self.context.node.as_str() => unsure("is not known here yet"),
+            Err(failure) if failure.code != Code::NotFound => unsure(&format!("cannot be looked for: {failure}")),
+            Ok(_) | Err(_) => Err(missing.clone()),
+        }
     }
 
     async fn node(self) -> Result<GetNodeReply, Failure> {

@@ -50,7 +50,8 @@ pub(crate) fn run(log: Option<&Path>, notify: Option<&Path>, program: &[OsString
     };
     let signals = prepare().map_err(|error| format!("cannot set up: {error}"))?;
     let log = log.map(|path| Log::new(path, LOG_BYTES_MAX, LOG_FILES));
-    let pulse = notify.map(Pulse::open).transpose().map_err(|error| format!("cannot listen to the program: {error}"))?;
+    let pulse =
+        notify.map(Pulse::open).transpose().map_err(|error| format!("cannot listen to the program: {error}"))?;
     let guard = Guard { log, output: None, pulse, signals, is_ending: None, is_renewing: false };
     guard.run(program).map_err(|error| format!("cannot guard {}: {error}", program[0].to_string_lossy()))
 }

@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-const USAGE: &str = "usage: acp-shim run UNIT | acp-shim respawn [--log FILE] [--notify SOCKET] -- PROGRAM [ARGUMENT...]";
+const USAGE: &str =
+    "usage: acp-shim run UNIT | acp-shim respawn [--log FILE] [--notify SOCKET] -- PROGRAM [ARGUMENT...]";
 
 /// What this process is.
 #[derive(Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ impl Pulse {
     pub(crate) fn listen(&mut self, program: u32) {
         loop {
             match receive_notification(&self.socket) {
-                Ok(Some(said)) if said.watchdog && said.pid != 0 && program != 0 => self.last = Some(Instant::now()),
+                Ok(Some(said)) if said.watchdog && said.pid == program => self.last = Some(Instant::now()),
                 Ok(_other) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_nothing_more) => return,

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Config,
-    keeper::TEMPLATE,
+    keeper::{KeeperHandle, TEMPLATE},
     persist::Records,
     view::{PoolView, Status, View},
 };
@@ -121,6 +121,19 @@ impl Api {
         answer.map_err(|failure| failure.context(format!("pool {pool}")))
     }
 
+    /// Waits for a worker's answer and heeds it. A caller whose time is over before the worker's is: this is dropped then, and
+    /// the pool is looked at all the same.
+    pub(crate) async fn hear<T>(
+        &self,
+        pool: &Name,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut doubt = Doubt(self.view().pools.get(pool).map(|pool| pool.keeper.clone()));
+        let answer = answer.await;
+        doubt.0 = None;
+        self.heed(pool, answer)
+    }
+
     /// Looks at a pool after something in it changed.
     pub(crate) async fn changed(&self, pool: &Name) {
         if let Some(view) = self.view().pools.get(pool) {
@@ -174,4 +187,16 @@ pub(crate) fn volume_file(name: &Name) -> FileRef {
 /// The reference to an image's file.
 pub(crate) fn image_file(uid: Uid) -> FileRef {
     FileRef { kind: Kind::Image, name: uid.to_string() }
+}
+
+/// Has a pool looked at when it is dropped, unless it was put out before.
+#[derive(Debug)]
+struct Doubt(Option<KeeperHandle>);
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.0 {
+            keeper.suspect();
+        }
+    }
 }

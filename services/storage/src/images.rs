@@ -69,11 +69,19 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteImage>) -> Result<Empty, F
         return Err(Failure::unavailable(text));
     }
     if let Err(failure) = api.cluster().call::<Delete>(DeleteRequest { kind: Kind::Image, uid }).await {
-        // Only a clear refusal calls the removal off; after anything else it is looked for whether the object is gone.
-        if failure.changed == Change::None {
+        let is_there = match (failure.changed, failure.code) {
+            (Change::None, _) => Some(true),
+            // The cluster service went away; its successor knows.
+            (_, Code::Unavailable) => api.find_uid(Kind::Image, uid).await.ok().map(|found| found.is_some()),
+            // It is looked for later whether the object is gone.
+            _ => None,
+        };
+        if is_there == Some(true) {
             api.records.forget_removal(uid);
         }
-        return Err(failure);
+        if is_there != Some(false) {
+            return Err(failure);
+        }
     }
     let removed = api.heed(&spec.pool, remove_file(&api, &spec.pool, uid).await);
     match removed {

@@ -32,8 +32,8 @@ pub(crate) async fn create(api: Api, call: Call<CreateVolume>) -> Result<VolumeR
         size_bytes: request.size_bytes,
         backing: backing.clone(),
     };
-    let made = api.worker(&request.pool).call::<worker_api::Create>(order).await;
-    let info = match api.heed(&request.pool, made) {
+    let worker = api.worker(&request.pool);
+    let info = match api.hear(&request.pool, worker.call::<worker_api::Create>(order)).await {
         Err(failure) if failure.code == Code::AlreadyExists && is_hypervisor(&call.caller) => {
             grown(&api, &request, backing.as_ref()).await.ok_or(failure)?
         }
@@ -84,8 +84,8 @@ pub(crate) async fn clone(api: Api, call: Call<CloneVolume>) -> Result<Started, 
             size_bytes: None,
             backing: Some(volume_file(&request.volume)),
         };
-        let made = api.worker(&request.pool).call::<worker_api::Create>(order).await;
-        api.heed(&request.pool, made)?;
+        let worker = api.worker(&request.pool);
+        api.hear(&request.pool, worker.call::<worker_api::Create>(order)).await?;
         api.changed(&request.pool).await;
         return Ok(Started { job: None });
     }
@@ -98,8 +98,8 @@ pub(crate) async fn expand(api: Api, call: Call<ExpandVolume>) -> Result<VolumeR
     let request = call.request;
     api.ready_pool(&request.pool).await?;
     let order = worker_api::ExpandRequest { name: request.volume.to_string(), size_bytes: request.size_bytes };
-    let done = api.worker(&request.pool).call::<worker_api::Expand>(order).await;
-    let info = api.heed(&request.pool, done)?;
+    let worker = api.worker(&request.pool);
+    let info = api.hear(&request.pool, worker.call::<worker_api::Expand>(order)).await?;
     api.changed(&request.pool).await;
     Ok(reply(&info))
 }
@@ -120,8 +120,8 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteVolume>) -> Result<Empty, 
         check_unused(&api, &request.pool, &request.volume).await?;
     }
     let order = FileRequest { file: volume_file(&request.volume) };
-    let done = api.worker(&request.pool).call::<worker_api::Remove>(order).await;
-    api.heed(&request.pool, done)?;
+    let worker = api.worker(&request.pool);
+    api.hear(&request.pool, worker.call::<worker_api::Remove>(order)).await?;
     api.changed(&request.pool).await;
     Ok(Empty {})
 }
@@ -148,8 +148,8 @@ pub(crate) async fn open(api: Api, call: Call<OpenVolume>) -> Result<(OpenVolume
     let request = call.request;
     api.ready_pool(&request.pool).await?;
     let order = FileRequest { file: volume_file(&request.volume) };
-    let opened = api.worker(&request.pool).call_fds::<worker_api::Open>(order, Vec::new()).await;
-    let (opened, fds) = api.heed(&request.pool, opened)?;
+    let worker = api.worker(&request.pool);
+    let (opened, fds) = api.hear(&request.pool, worker.call_fds::<worker_api::Open>(order, Vec::new())).await?;
     Ok((OpenVolumeReply { layers: opened.layers }, fds))
 }
 

@@ -30,8 +30,8 @@ pub(crate) const CASES: &[Case] =
 const CALLS: usize = 300;
 /// A call beside the flood may take so many times what it takes without: more runnable threads than processors.
 const RATIO_MAX: u32 = 10;
-/// Below this nobody notices, and the scheduler's slices (a few milliseconds each) are all that is measured.
-const P99_FLOOR: Duration = Duration::from_millis(15);
+/// Below this nobody notices: what the scheduler's slices of a few milliseconds add up to for a call through two processes.
+const P99_FLOOR: Duration = Duration::from_millis(50);
 /// How much larger a daemon may be after the flood.
 const GROWTH_BYTES_MAX: u64 = 8 << 20;
 /// The bound that the test sets for console logs, so that it is reached within seconds.

@@ -65,7 +65,10 @@ type Way = fn(&World, &Subject<'_>) -> Result<Duration>;
 
 fn survived(world: &World, subject: &Subject<'_>, console: &mut Counting, what: &str) -> Result<()> {
     ensure!(subject.qemu.is_alive(), "the guest died with {what}");
-    ensure!(Subject::of(&world.node, subject.name)?.qemu == subject.qemu, "the node lost track of the guest with {what}");
+    ensure!(
+        Subject::of(&world.node, subject.name)?.qemu == subject.qemu,
+        "the node lost track of the guest with {what}"
+    );
     console.goes_on().with_context(|| format!("after the end of {what}"))
 }
 

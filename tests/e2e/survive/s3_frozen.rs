@@ -29,6 +29,9 @@ pub(crate) const CASES: &[Case] = &[
 const WATCHDOG: Duration = Duration::from_secs(15);
 /// How long storage waits for a worker to look at its pool.
 const SCAN_LIMIT: Duration = Duration::from_secs(10);
+/// How long a unit may take to end when it is asked to; one that stands still is killed then, and only then its pool is said
+/// to have failed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The time that callers of frozen daemons give, and what they may need beyond it to start and to say so.
 const PATIENCE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
@@ -110,9 +113,9 @@ fn worker_and_framework(world: &World) -> Result<()> {
         ensure!(said.status == 0, "acpctl {answered:?} ended with {}: {}", said.status, said.stderr);
         ensure!(taken <= PATIENCE, "acpctl {answered:?} took {taken:?}");
     }
-    let reason = wait_pool(world, "failed", at, SCAN_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
+    let reason = wait_pool(world, "failed", at, SCAN_LIMIT + STOP_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
     ensure!(reason.contains("did not answer"), "the pool has failed for another reason: {reason}");
-    wait_pool(world, "ready", at, WATCHDOG + SCAN_LIMIT)?;
+    wait_pool(world, "ready", at, WATCHDOG + SCAN_LIMIT + STOP_LIMIT)?;
     for (unit, frozen) in [("framework", framework), ("storage-worker@default", worker)] {
         outage::wait_works(&subject, unit, frozen, LIMIT)?;
     }

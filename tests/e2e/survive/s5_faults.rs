@@ -8,6 +8,8 @@ mod inventory;
 mod operations;
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     hash::{BuildHasher as _, RandomState},
     time::Instant,
 };
@@ -33,8 +35,11 @@ const SEED: &str = "ACP_SEED";
 /// (`create a system`), or those of a point or a daemon in an operation (`create a system/hypervisor`).
 const FAULTS: &str = "ACP_FAULTS";
 
-/// Every point of every operation, each with one of the two faults at one of its passings: so chosen by the seed that the
-/// next seed takes the other fault.
+/// One in so many of the points that an earlier operation has passed already is tried in a later one, too.
+const REPEATED_EVERY: u64 = 3;
+
+/// Every point, with one of the two faults at one of its passings: so chosen by the seed that the next seed takes the other
+/// fault. Points that several operations pass are tried in the first and, as the seed says, in a third of the others.
 fn every_point_once(world: &World) -> Result<()> {
     if let Ok(wanted) = std::env::var(FAULTS) {
         let (operation, point) = wanted.split_once('/').unwrap_or((&wanted, ""));
@@ -45,7 +50,13 @@ fn every_point_once(world: &World) -> Result<()> {
         Ok(text) => text.parse().with_context(|| format!("{SEED} is a number, not {text:?}"))?,
         Err(_unset) => RandomState::new().hash_one(0),
     };
-    every_fault(world, &|_operation| true, &|fault| is_chosen(fault, seed)).with_context(|| format!("{SEED}={seed}"))
+    let tried = RefCell::new(BTreeSet::new());
+    let is_wanted = |fault: &Fault<'_>| {
+        let index = u64::try_from(fault.index).unwrap_or(u64::MAX);
+        let is_due = (seed / 4).wrapping_add(index).is_multiple_of(REPEATED_EVERY);
+        is_chosen(fault, seed) && (tried.borrow_mut().insert(fault.point.to_owned()) || is_due)
+    };
+    every_fault(world, &|_operation| true, &is_wanted).with_context(|| format!("{SEED}={seed}"))
 }
 
 fn is_chosen(fault: &Fault<'_>, seed: u64) -> bool {

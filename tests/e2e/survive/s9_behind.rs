@@ -35,9 +35,9 @@ fn behind(world: &World) -> Result<()> {
     let address = world.wait_greeting("kept", 1)?;
     // What takes longest to be noticed is done first and looked at last.
     let files = remove_files(world)?;
-    let sockets = remove_sockets(world, &subject)?;
     network_is_mended(world, address)?;
     hosts_are_mended(world)?;
+    let sockets = remove_sockets(world, &subject)?;
     sockets_are_mended(&subject, sockets)?;
     ensure!(Subject::of(&world.node, "kept")?.qemu == subject.qemu, "mending cost the guest its life");
     a_lost_tap_is_told(world, &subject)?;

@@ -109,9 +109,10 @@ impl Desired {
         desired
     }
 
-    /// Whether a spec names this network, buildable or not.
-    pub fn names_network(&self, uid: Uid) -> bool {
-        self.networks.contains_key(&uid) || self.rejected.iter().any(|rejected| rejected.uid == uid)
+    /// Whether a spec names a network whose bridge has this name, as long as it cannot be built, too.
+    pub fn names_bridge(&self, link: &str) -> bool {
+        let named = self.networks.keys().chain(self.rejected.iter().map(|rejected| &rejected.uid));
+        named.into_iter().any(|uid| bridge_link(*uid) == link)
     }
 
     /// The taps of one network, in the order of their names.
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn a_spec_that_cannot_be_built_is_rejected_and_still_named() {
         let desired = Desired::from_specs(&name("here"), &[network(1, "lan", "10.77.0.0/24", true)], &[]);
-        assert!(desired.networks.is_empty() && desired.names_network(Uid::from_u128(1)));
+        assert!(desired.networks.is_empty() && desired.names_bridge(&bridge_link(Uid::from_u128(1))));
         assert!(desired.rejected[0].reason.contains("the address of the subnet itself"), "{:?}", desired.rejected);
     }
 }

@@ -268,10 +268,12 @@ impl Plan {
         }
     }
 
-    /// Bridges that carry our marks and that no spec names. One with ports stays: a guest may still be on its way down.
+    /// Bridges that carry our marks, if only that of the first moment, and that no spec names. One with ports stays: a guest may still be on its way down.
     fn remove_ended(&mut self, desired: &Desired, observed: &Observed) {
         for link in &observed.links {
-            let Some(network) = link.bridge_of().filter(|network| !desired.names_network(*network)) else { continue };
+            let Some(network) = link.bridge_of_somebody().filter(|_network| !desired.names_bridge(&link.name)) else {
+                continue;
+            };
             match observed.ports(link.index).next() {
                 None => self.steps.push(Step::DeleteBridge { network, link: link.name.clone() }),
                 Some(port) => {

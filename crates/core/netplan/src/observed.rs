@@ -68,6 +68,15 @@ impl ObservedLink {
         self.bridge_of().is_some() || self.tap_of().is_some()
     }
 
+    /// The network whose bridge this is, also when it was made a moment ago; then the uid has nothing but its tail, all that
+    /// name and MAC address say of it. For bridges whose network nobody names any more.
+    pub fn bridge_of_somebody(&self) -> Option<Uid> {
+        let tail = || {
+            self.mac.map(|Mac(mac)| Uid::from_u128(mac[1..].iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte))))
+        };
+        self.bridge_of().or_else(|| tail().filter(|tail| self.is_newborn_bridge_of(*tail)))
+    }
+
     fn is_newborn_bridge_of(&self, network: Uid) -> bool {
         self.kind == LinkKind::Bridge
             && self.name == bridge_link(network)

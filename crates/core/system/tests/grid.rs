@@ -323,6 +323,16 @@ fn answers_of_an_attempt_that_was_given_up_are_ignored() {
 }
 
 #[test]
+fn a_creation_that_was_interrupted_after_its_last_step_has_succeeded() {
+    let mut out = Vec::new();
+    let mut system = new(made(PowerIntent::Off), Some(Task::Create));
+    system.step(BootInstant::default(), units(Sight::Absent, Sight::Absent), &mut out);
+    let finished = |effect: &Effect| matches!(effect, Effect::Finish { task: Task::Create, result: Ok(()) });
+    assert_eq!(out.iter().filter(|effect| finished(effect)).count(), 1, "{out:?}");
+    assert!(!out.iter().any(|effect| matches!(effect, Effect::Perform { .. })), "nothing is done again: {out:?}");
+}
+
+#[test]
 fn an_unexpected_end_says_why() {
     let cases = [
         (killed(), ExitReason::Killed),

@@ -116,8 +116,12 @@ impl Sources {
 
 /// A hash over everything of ours that shapes the image.
 fn recipe() -> String {
-    let mut parts =
-        vec![SYSLINUX, include_str!("image.rs"), include_str!("../../testkit/src/cpio.rs"), include_str!("image/modules.rs")];
+    let mut parts = vec![
+        SYSLINUX,
+        include_str!("image.rs"),
+        include_str!("../../testkit/src/cpio.rs"),
+        include_str!("image/modules.rs"),
+    ];
     parts.extend(GUEST.iter().map(|(_, _, content)| *content));
     hash(&parts)
 }

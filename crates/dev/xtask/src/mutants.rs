@@ -31,7 +31,7 @@ use crate::{
 /// Where the patches lie.
 const PATCHES: &str = "crates/dev/xtask/mutants";
 /// How long a test of a mutant may take, building aside: one that hangs has noticed, too.
-const TEST_LIMIT: Duration = Duration::from_secs(300);
+const TEST_LIMIT: Duration = Duration::from_secs(90);
 /// What `timeout` answers when the time was over.
 const TIMED_OUT: i32 = 124;
 

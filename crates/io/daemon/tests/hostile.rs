@@ -1,7 +1,7 @@
 //! The chassis against callers who take all they can get: they lose their connection, nobody else loses anything.
 
 use std::{
-    io::{IoSlice, Read as _},
+    io::{IoSlice, Read as _, Write as _},
     mem::MaybeUninit,
     os::fd::AsFd as _,
     path::PathBuf,
@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use acp_dev_wait::{seen, wait_for_async};
@@ -81,12 +81,10 @@ impl Daemon {
         UnixStream::connect(self.socket()).await.expect("the daemon listens")
     }
 
-    /// Whether it answers a caller who does nothing wrong, and how long that takes.
-    async fn answers(&self) -> Duration {
-        let started = Instant::now();
+    /// It answers a caller who does nothing wrong.
+    async fn answers(&self) {
         let health = self.context.client.service("sample").call::<GetHealth>(Empty {}).await.expect("still answers");
         assert_eq!(health.service, "sample");
-        started.elapsed()
     }
 
     async fn held_bytes(&self) -> f64 {
@@ -164,34 +162,32 @@ async fn watchers_that_never_read_hold_a_bounded_amount() {
     wait_for_async("nothing to be held", LIMIT, held).await.expect("it is let go");
 }
 
+/// Calls without replies are the worst: nothing that the sender does not do ever makes the daemon wait for it.
 #[tokio::test]
 async fn calls_sent_ahead_wait_their_turn() {
     let daemon = start();
-    let mut eager = daemon.connect().await;
-    let (mut replies, mut calls) = eager.split();
-    let call = message(&json!({"method": "acp.daemon.GetHealth", "parameters": {}}));
-    let sending = async {
-        for _ in 0..10_000 {
-            calls.write_all(&call).await.expect("open");
+    let socket = daemon.socket();
+    let eager = std::thread::spawn(move || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the daemon listens");
+        let call = json!({"method": "acp.daemon.GetHealth", "parameters": {}, "oneway": true});
+        let ahead = message(&call).repeat(10_000);
+        stream.write_all(&ahead).expect("open");
+        stream.write_all(&message(&json!({"method": "acp.daemon.GetHealth"}))).expect("open");
+        let mut last = Vec::new();
+        while !last.ends_with(b"\0") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the last one is answered");
+            last.push(byte[0]);
         }
-    };
-    let reading = async {
-        let (mut bytes, mut count) = (vec![0; 64 * 1024], 0);
-        while count < 10_000 {
-            let read = replies.read(&mut bytes).await.expect("open");
-            assert_ne!(read, 0, "closed");
-            count += bytes[..read].iter().filter(|byte| **byte == 0).count();
-        }
-    };
-    let others = async {
-        let mut slowest = Duration::ZERO;
-        for _ in 0..200 {
-            slowest = slowest.max(daemon.answers().await);
-        }
-        slowest
-    };
-    let (_, _, slowest) = tokio::join!(sending, reading, others);
-    assert!(slowest < Duration::from_millis(100), "somebody else waited {slowest:?}");
+    });
+    let mut count = 0;
+    while !eager.is_finished() {
+        daemon.answers().await;
+        count += 1;
+    }
+    eager.join().expect("every call was taken");
+    // In turns, it would be as many; the other thread has more to do between two calls than this one, or less.
+    assert!(count > 1_000, "{count} calls of somebody else were answered beside 10,000");
 }
 
 #[tokio::test]

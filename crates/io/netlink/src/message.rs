@@ -125,4 +125,22 @@ mod tests {
             assert!(!matches!(message, RouteMessage::Unknown), "{length}: {message:?}");
         }
     }
+
+    /// The first two bytes of an input are the message's type, the rest is its payload.
+    #[test]
+    fn any_message_is_taken_and_says_which_link_it_is_about() {
+        acp_dev_fuzz::check(env!("CARGO_MANIFEST_DIR"), "route", |input| {
+            let Some((kind, payload)) = input.split_first_chunk::<2>() else { return };
+            let kind = u16::from_ne_bytes(*kind);
+            let (read, peak) = acp_dev_fuzz::peak_bytes(|| RouteMessage::deserialize(&header(kind), payload));
+            assert!(peak <= (16 << 10) + 100 * payload.len(), "{peak} bytes for {}", payload.len());
+            match read {
+                Ok(RouteMessage::UnknownLink { index, .. }) => {
+                    assert_eq!((kind, index.to_ne_bytes().as_slice()), (NEW_LINK, &payload[4..8]));
+                }
+                Ok(RouteMessage::Unknown) => assert!(kind != NEW_LINK || payload.len() < 8),
+                Ok(RouteMessage::Known(_)) => {}
+            }
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! Requests to the kernel and their answers.
 
-use std::{fmt, future::Future, io, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::Ipv4Addr, pin::Pin, time::Duration};
 
 use futures_util::StreamExt;
 use rtnetlink::{
@@ -16,7 +16,7 @@ use rtnetlink::{
     proto::{ConnectionHandle, sys::SocketAddr, sys::TokioSocket, sys::protocols::NETLINK_ROUTE},
 };
 use rustix::io::Errno;
-use tokio::{sync::Mutex, time::timeout};
+use tokio::time::timeout;
 
 use crate::{decode, link::Link, message::RouteMessage};
 
@@ -80,8 +80,6 @@ impl NetlinkError {
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: ConnectionHandle<RouteMessage>,
-    /// Held while something is listed: the kernel lists one thing a connection at a time and refuses another with `EBUSY`.
-    listing: Arc<Mutex<()>>,
 }
 
 impl Netlink {
@@ -90,7 +88,7 @@ impl Netlink {
         let (connection, handle, unsolicited) =
             rtnetlink::proto::new_connection_with_socket::<RouteMessage, TokioSocket>(NETLINK_ROUTE)?;
         drop(unsolicited);
-        Ok((Self { handle, listing: Arc::default() }, Driver::new(connection)))
+        Ok((Self { handle }, Driver::new(connection)))
     }
 
     /// Every link with its IPv4 addresses and counters, in the order of their indices.
@@ -169,13 +167,12 @@ impl Netlink {
     }
 
     async fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteMessage>, NetlinkError> {
-        drop(self.listing.lock().await);
         for _attempt in 0..DUMP_ATTEMPTS_MAX {
             match self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP).await {
                 Ok((messages, true)) => return Ok(messages),
                 Ok((_torn, false)) => {}
-                // Whoever listed before has gone away before the kernel was through.
-                Err(error) if error.is(Errno::XDEV) => {}
+                // The kernel is not through with a listing of this connection that nobody waits for any more.
+                Err(error) if error.is(Errno::BUSY) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -62,6 +62,7 @@ impl Store {
         std::fs::create_dir_all(directory).map_err(StoreError::io("create the database's directory"))?;
         wal::inspect(&directory.join(schema::FILE), &directory.join(schema::LOG_FILE))?;
         let witnessed = witness::read(directory, chain)?;
+        writable(&directory.join(schema::FILE))?;
         let writer = schema::open_writer(vfs, directory)?;
         let recovered = recover(&writer, chain)?;
         if let Some(entry) = witnessed {
@@ -208,6 +209,14 @@ impl Drop for Store {
         join(self.writer.take());
         self.witness.close();
         join(self.witnessing.take());
+    }
+}
+
+/// SQLite says of a read-only file system only that it cannot open the file.
+fn writable(database: &Path) -> Result<(), StoreError> {
+    match File::options().append(true).open(database) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("write the database")(error)),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

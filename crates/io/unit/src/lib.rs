@@ -8,8 +8,8 @@
 //! that was opened while both matched; so no signal reaches a stranger that got a recycled id.
 
 pub mod capability;
-mod inherited;
 pub mod guard;
+mod inherited;
 pub mod launch;
 pub mod procfs;
 pub mod record;

@@ -62,6 +62,16 @@ fn a_killed_program_is_started_again_and_a_terminated_guard_takes_it_along() {
     wait_gone(second);
 }
 
+/// A guard that is ended however its test ends; its program goes with it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn a_program_that_stands_still_is_started_again() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -79,14 +89,12 @@ if os.fork() == 0:
         s.send(b'WATCHDOG=1')
         select.select([], [], [], 0.1)
 signal.pause()";
-    let mut child = command.args(["--", "python3", "-c", script]).spawn().expect("the guard runs");
+    let _guard = Ended(command.args(["--", "python3", "-c", script]).spawn().expect("the guard runs"));
     let started = std::time::Instant::now();
     let pids = lives(directory.path(), 2);
     assert_ne!(pids[0], pids[1]);
     let silence = std::time::Duration::from_secs(10);
     assert!(started.elapsed() >= silence, "it was ended after {:?}", started.elapsed());
-    signal(id(&child), Signal::TERM);
-    child.wait().expect("a child");
 }
 
 #[test]

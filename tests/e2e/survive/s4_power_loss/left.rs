@@ -42,8 +42,12 @@ fn wanted(world: &World) -> Result<Things> {
         let taps = status["taps"].as_array().into_iter().flatten();
         wanted.extend(taps.map(|tap| format!("link {}", tap["link"].as_str().unwrap_or_default())));
     }
+    wanted.extend(leases(world)?);
     for unit in world.units()? {
         let name = text(&unit["name"])?;
+        if let Some((folder, instance)) = name.split_once('@').and_then(|(of, id)| Some((sockets_of(of)?, id))) {
+            wanted.insert(format!("socket {folder}/{instance}"));
+        }
         wanted.insert(format!("cgroup {name}"));
         wanted.insert(format!("shim's record {name}"));
     }
@@ -62,15 +66,54 @@ fn found(world: &World) -> Result<Things> {
     for folder in cgroup::folders(&root) {
         found.extend(
             names(&folder, |name| folder.join(name).is_dir() && name != "framework")?
+                .into_iter()
                 .map(|name| format!("cgroup {name}")),
         );
     }
-    found.extend(names(&layout.run().join("units"), |_name| true)?.map(|name| format!("shim's record {name}")));
+    found.extend(
+        names(&layout.run().join("units"), |_name| true)?.into_iter().map(|name| format!("shim's record {name}")),
+    );
+    for folder in ["vmm", "storage-worker"] {
+        let sockets = names(&layout.run().join(folder), |_name| true)?;
+        found.extend(sockets.into_iter().map(|name| format!("socket {folder}/{}", name.trim_end_matches(".sock"))));
+    }
+    let dhcp = layout.state().join("network/dhcp");
+    for network in names(&dhcp, |_name| true)? {
+        found.extend(
+            names(&dhcp.join(&network), |_name| true)?.into_iter().map(|guest| format!("dhcp {network}/{guest}")),
+        );
+    }
     let images = layout.state().join("storage/pools/default/images");
     found.extend(
-        names(&images, |_name| true)?.map(|name| format!("image {}", name.split('.').next().unwrap_or_default())),
+        names(&images, |_name| true)?
+            .into_iter()
+            .map(|name| format!("image {}", name.split('.').next().unwrap_or_default())),
     );
     Ok(found)
+}
+
+/// The folder below the run directory in which units of a template have their sockets.
+fn sockets_of(template: &str) -> Option<&'static str> {
+    match template {
+        "vmm" | "qemu" => Some("vmm"),
+        "storage-worker" => Some("storage-worker"),
+        _without => None,
+    }
+}
+
+/// What the DHCP servers have to know: a file for each interface of a system, named by its MAC address.
+fn leases(world: &World) -> Result<Things> {
+    let networks = list(world, "network")?;
+    let mut leases = Things::new();
+    for system in list(world, "system")? {
+        for nic in system["spec"]["nics"].as_array().context("a system without interfaces")? {
+            let network =
+                networks.iter().find(|network| network["name"] == nic["network"]).context("no such network")?;
+            let (network, mac) = (text(&network["uid"])?.replace('-', ""), text(&nic["mac"])?.replace(':', "-"));
+            leases.insert(format!("dhcp {network}/{mac}"));
+        }
+    }
+    Ok(leases)
 }
 
 /// The bridges that the packet filter knows.
@@ -94,11 +137,10 @@ fn text(value: &Value) -> Result<&str> {
     value.as_str().with_context(|| format!("{value} is no text"))
 }
 
-fn names(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<impl Iterator<Item = String>> {
+fn names(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let names: Vec<String> = entries
+    Ok(entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .filter(|name| is_wanted(name))
-        .collect();
-    Ok(names.into_iter())
+        .collect())
 }

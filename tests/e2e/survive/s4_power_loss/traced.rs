@@ -33,11 +33,13 @@ enum Step {
 }
 use Step::{Removed, Renamed, Synced};
 
-/// A record that is replaced as a whole: what is renamed has its content, and the name is durable.
+/// An entry of the log.
 const LOG: &[Step] = &[Synced("/cdb.sqlite-wal")];
+/// A file in a pool: what appears under its name has its content, and the name is durable.
 const VOLUME: &[Step] = &[Synced("/staging/"), Renamed("/volumes"), Synced("/volumes")];
 const VOLUME_GONE: &[Step] = &[Removed("/volumes"), Synced("/volumes")];
 const VOLUME_LARGER: &[Step] = &[Synced("/volumes/traced.raw")];
+/// Records that are replaced as a whole.
 const STORAGE_JOB: &[Step] = &[Synced("/storage/jobs/"), Renamed("/storage/jobs/"), Synced("/storage/jobs")];
 const SYSTEM_JOB: &[Step] = &[Synced("/hypervisor/jobs/"), Renamed("/hypervisor/jobs/"), Synced("/hypervisor/jobs")];
 const INTENT: &[Step] =

@@ -32,6 +32,18 @@ fn the_lowest_free_address_is_given_and_comes_back() {
 }
 
 #[test]
+fn what_a_system_held_alone_is_free_when_it_is_gone() {
+    let mut world = World::furnished();
+    let nics = json!([{"network": "lan", "mac": "52:54:00:00:00:07", "address": "10.0.0.7"}]);
+    let disks = json!([{"pool": "default", "volume": "v", "size_bytes": 512}]);
+    world.create(Kind::System, "a", system(disks.clone(), nics.clone())).expect("valid");
+    let taken = world.create(Kind::System, "b", system(disks.clone(), nics.clone())).expect_err("all of it is held");
+    assert_eq!(taken.code, Code::AlreadyExists);
+    world.delete(Kind::System, world.uid_of(Kind::System, "a")).expect("unused");
+    world.create(Kind::System, "b", system(disks, nics)).expect("nobody holds it any more");
+}
+
+#[test]
 fn a_full_subnet_says_so() {
     let mut world = World::new();
     world.create(Kind::Network, "small", json!({"address": "10.0.0.2/30"})).expect("valid");

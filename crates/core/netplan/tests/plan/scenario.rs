@@ -158,6 +158,20 @@ fn a_bridge_made_a_moment_ago_is_finished() {
     assert_eq!(observed.link(BRIDGE).and_then(ObservedLink::bridge_of), Some(Uid::from_u128(1)));
 }
 
+/// The node died between making a bridge and marking it, and the network was deleted meanwhile.
+#[test]
+fn a_bridge_made_a_moment_ago_for_nobody_goes() {
+    let mut observed = fresh();
+    let newborn = ObservedLink { kind: LinkKind::Bridge, mac: Some(bridge_mac(Uid::from_u128(1))), ..link(5, BRIDGE) };
+    observed.links.push(ObservedLink { alias: Some("mine".to_owned()), ..newborn.clone() });
+    reconcile(&desired(&[], &[]), &mut observed);
+    assert!(observed.link(BRIDGE).is_some(), "somebody else's alias makes it somebody else's");
+    observed.links.pop();
+    observed.links.push(newborn);
+    reconcile(&desired(&[], &[]), &mut observed);
+    assert!(observed.link(BRIDGE).is_none(), "it stays for ever");
+}
+
 #[test]
 fn marks_alone_do_not_make_a_link_ours() {
     let uid = Uid::from_u128(3);

@@ -18,6 +18,10 @@ impl System {
             self.enter(Phase::Creating);
             return self.perform(Step::MakeVolumes, out);
         }
+        if self.task == Some(Task::Create) {
+            // All of it was done; only that had not been said when it was interrupted.
+            self.finish(Ok(()), out);
+        }
         match qemu {
             Sight::Leaving => {}
             Sight::Alive => self.settle_alive(now, vmm, out),

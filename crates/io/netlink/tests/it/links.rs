@@ -32,22 +32,6 @@ fn a_bridge_lives_through_every_change() {
 }
 
 #[test]
-fn many_listings_at_once_are_all_whole() {
-    /// More links than one answer of the kernel holds.
-    const BRIDGES: usize = 40;
-    in_namespace(|netlink| async move {
-        for number in 0..BRIDGES {
-            netlink.create_bridge(&format!("br{number}"), MAC).await.expect("a bridge");
-        }
-        let listings = futures_util::future::join_all((0..32).map(|_| netlink.links())).await;
-        for links in listings {
-            let bridges = links.expect("listed").iter().filter(|link| link.kind == Kind::Bridge).count();
-            assert_eq!(bridges, BRIDGES);
-        }
-    });
-}
-
-#[test]
 fn refusals_say_what_the_kernel_said() {
     in_namespace(|netlink| async move {
         netlink.create_bridge("br0", MAC).await.expect("a bridge");

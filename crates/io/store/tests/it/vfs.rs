@@ -103,10 +103,6 @@ unsafe fn place<'a>(file: *mut sqlite3_file) -> Option<(MutexGuard<'a, Disk>, &'
     path.map(|path| (vfs.disk(), path))
 }
 
-fn code(result: Result<(), c_int>) -> Option<c_int> {
-    result.err()
-}
-
 /// Functions that only pass on what SQLite wants of an open file.
 macro_rules! pass_on {
     ($($name:ident = $method:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
@@ -151,7 +147,8 @@ unsafe extern "C" fn open(
         let vfs = (*table).pAppData.cast::<Vfs>();
         let path = name.as_ref().map(|name| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes())));
         (*file).pMethods = ptr::null();
-        if let Some(failed) = path.as_ref().and_then(|path| code((*vfs).disk().open(path))) {
+        let opened = path.as_ref().map_or(Ok(()), |path| (*vfs).disk().open(path));
+        if let Err(failed) = opened {
             return failed;
         }
         let system = (*vfs).real;
@@ -169,7 +166,8 @@ unsafe extern "C" fn delete(table: *mut sqlite3_vfs, name: *const c_char, _sync:
     unsafe {
         let vfs = (*table).pAppData.cast::<Vfs>();
         let path = PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
-        if let Some(failed) = code((*vfs).disk().delete(&path)) {
+        let deleted = (*vfs).disk().delete(&path);
+        if let Err(failed) = deleted {
             return failed;
         }
         let system = (*vfs).real;
@@ -216,13 +214,13 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: sqlite3_int64) -> c
     // SAFETY: the file is open.
     unsafe {
         let bytes = usize::try_from(size).expect("not negative");
-        let failed = place(file).and_then(|(mut disk, path)| code(disk.truncate(path, bytes)));
+        let failed = place(file).and_then(|(mut disk, path)| disk.truncate(path, bytes).err());
         failed.unwrap_or_else(|| pass_truncate(file, size))
     }
 }
 
 unsafe extern "C" fn sync(file: *mut sqlite3_file, _flags: c_int) -> c_int {
     // SAFETY: the file is open.
-    let failed = unsafe { place(file).and_then(|(mut disk, path)| code(disk.sync(path))) };
+    let failed = unsafe { place(file).and_then(|(mut disk, path)| disk.sync(path).err()) };
     failed.unwrap_or(ffi::SQLITE_OK)
 }
