@@ -215,6 +215,8 @@ fn lose_power(soak: &Soak<'_>) -> Result<String> {
     // What was on its way to running is hurt, too.
     soak.hurt_all();
     soak.world.node.boot()?;
+    // What was armed before and not reached is not meant for the witness.
+    failpoints::disarm(soak.world)?;
     // Emulated guests that start at once would take each other's processors for longer than anybody waits.
     soak.witness.start(soak.world)?;
     soak.shared.is_away.store(false, Ordering::SeqCst);

@@ -17,7 +17,10 @@ use crate::{harness::Case, world::World};
 
 /// The cases of this line.
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "survive::s4_every_acknowledgement_follows_its_synchronisation", run: traced::everything_is_synchronised },
+    Case {
+        name: "survive::s4_every_acknowledgement_follows_its_synchronisation",
+        run: traced::everything_is_synchronised,
+    },
     Case { name: "survive::s4_all_processes_die_under_load_and_nothing_is_lost", run: everything::all_die },
     Case { name: "survive::s4_the_host_boots_anew_after_a_loss_of_power", run: everything::the_host_boots_anew },
     Case { name: "survive::s4_machines_lose_power_under_load", run: machines },

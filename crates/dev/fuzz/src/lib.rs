@@ -59,7 +59,10 @@ pub fn check(crate_dir: &str, target: &str, property: impl Fn(&[u8])) {
         Err(TestError::Abort(reason)) => panic!("{target}: the run ended: {reason}"),
         Err(TestError::Fail(reason, made)) => {
             let text = made.bytes.escape_ascii();
-            panic!("{target}: {reason}\nfor the input below; mend the decoder and add it to {}\n{text}", folder.display());
+            panic!(
+                "{target}: {reason}\nfor the input below; mend the decoder and add it to {}\n{text}",
+                folder.display()
+            );
         }
     }
 }
