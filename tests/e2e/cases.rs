@@ -1,8 +1,9 @@
 //! Every case, in the order in which they run: those that end daemons or the node come last.
 
 use crate::{
-    bad_input, cli, console, exits, harness::Case, images, life_cycle, limits, python, quick_start, soak, survive,
-    volumes,
+    bad_input, cli, console, exits,
+    harness::{Case, Place},
+    images, life_cycle, limits, python, quick_start, soak, survive, volumes,
 };
 
 /// All cases.
@@ -30,4 +31,19 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend_from_slice(soak::CASES);
     cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
     cases
+}
+
+/// Cases for the second node: they wait for watchdogs and reconcilers, run machines of their own, or take long and bear a busy
+/// machine. Those in front have the machine nearly to themselves, since promises in seconds are kept on the first node then.
+const BESIDE: [&str; 4] = ["survive::s3_", "survive::s9_", "survive::s4_machines_", "survive::s5_"];
+
+/// Where a case runs.
+pub(crate) fn place(name: &str) -> Place {
+    if name.starts_with("quick_start::") {
+        Place::Last
+    } else if BESIDE.iter().any(|start| name.starts_with(start)) {
+        Place::Beside
+    } else {
+        Place::First
+    }
 }

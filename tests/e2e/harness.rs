@@ -1,8 +1,9 @@
-//! Runs cases one after the other on one node.
+//! Runs cases on two nodes, on each one after the other.
 #![expect(clippy::print_stdout, reason = "what a test runner says is its result")]
 
 use std::{
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,17 @@ use crate::world::World;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&World) -> Result<()>,
+}
+
+/// Where and when a case runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the first node.
+    First,
+    /// On a second node, beside those on the first: for cases that mostly wait and those that bear a busy machine.
+    Beside,
+    /// On the first node when all others are done: for cases that look at the whole machine.
+    Last,
 }
 
 /// What the command line asks for.
@@ -49,8 +61,8 @@ impl Wishes {
     }
 }
 
-/// Runs what the command line asks for.
-pub(crate) fn run(cases: &[Case]) -> ExitCode {
+/// Runs what the command line asks for; `place` says where a case of a name runs.
+pub(crate) fn run(cases: &[Case], place: fn(&str) -> Place) -> ExitCode {
     let wishes = Wishes::parse(std::env::args().skip(1));
     let wanted: Vec<&Case> = cases.iter().filter(|case| wishes.wants(case.name)).collect();
     if wishes.list {
@@ -68,47 +80,92 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
         return conclude(0, &failed, wanted.len() - failed.len(), Duration::ZERO);
     }
     let started = Instant::now();
-    let (passed, failed) = run_on_one_node(&wanted);
-    conclude(passed, &failed, 0, started.elapsed())
+    let tally = run_all(&wanted, place);
+    conclude(tally.passed, &tally.failed, 0, started.elapsed())
 }
 
-fn run_on_one_node<'a>(wanted: &[&'a Case]) -> (usize, Vec<&'a str>) {
-    let world = match World::start() {
-        Ok(world) => world,
+fn run_all(wanted: &[&Case], place_of: fn(&str) -> Place) -> Tally {
+    let at = |place| wanted.iter().copied().filter(|case| place_of(case.name) == place).collect::<Vec<&Case>>();
+    let (first, beside) = (at(Place::First), at(Place::Beside));
+    let mut lanes = thread::scope(|scope| {
+        let second = scope.spawn(|| Lane::default().run(&beside));
+        let first = Lane::default().run(&first);
+        [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+    });
+    lanes[0] = std::mem::take(&mut lanes[0]).run(&at(Place::Last));
+    // Only now, because nodes share the machine's devices.
+    let mut tally = Tally::default();
+    for lane in lanes {
+        let ended = lane.end();
+        tally.passed += ended.passed;
+        tally.failed.extend(ended.failed);
+    }
+    tally
+}
+
+/// What has come of some cases.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<&'static str>,
+}
+
+/// A node, started when its first case runs, and what has come of its cases.
+#[derive(Default)]
+struct Lane {
+    world: Option<World>,
+    tally: Tally,
+}
+
+impl Lane {
+    fn run(mut self, cases: &[&Case]) -> Self {
+        if self.world.is_none() && !cases.is_empty() {
+            match World::start() {
+                Ok(world) => self.world = Some(world),
+                Err(error) => {
+                    println!("the node does not start: {error:#}");
+                    self.tally.failed.extend(cases.iter().map(|case| case.name));
+                }
+            }
+        }
+        if let Some(world) = &self.world {
+            cases.iter().for_each(|case| run_one(case, world, &mut self.tally));
+        }
+        self
+    }
+
+    /// Takes the node down, which has to leave nothing behind.
+    fn end(mut self) -> Tally {
+        match self.world.map(World::end) {
+            None => {}
+            Some(Ok(())) => {
+                self.tally.passed += 1;
+                println!("test the node leaves nothing behind ... ok");
+            }
+            Some(Err(error)) => {
+                self.tally.failed.push("the node leaves nothing behind");
+                println!("test the node leaves nothing behind ... FAILED\n    {error:#}");
+            }
+        }
+        self.tally
+    }
+}
+
+fn run_one(case: &Case, world: &World, tally: &mut Tally) {
+    let started = Instant::now();
+    let result = (case.run)(world);
+    let seconds = started.elapsed().as_secs_f64();
+    match result {
+        Ok(()) => {
+            tally.passed += 1;
+            println!("test {} ... ok ({seconds:.1} s)", case.name);
+        }
         Err(error) => {
-            println!("the node does not start: {error:#}");
-            return (0, wanted.iter().map(|case| case.name).collect());
-        }
-    };
-    let mut passed = 0;
-    let mut failed = Vec::new();
-    for case in wanted {
-        let started = Instant::now();
-        let result = (case.run)(&world);
-        let seconds = started.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => {
-                passed += 1;
-                println!("test {} ... ok ({seconds:.1} s)", case.name);
-            }
-            Err(error) => {
-                failed.push(case.name);
-                println!(
-                    "test {} ... FAILED ({seconds:.1} s)\n    {error:#}\n{}",
-                    case.name,
-                    world.evidence(case.name)
-                );
-            }
+            tally.failed.push(case.name);
+            let evidence = world.evidence(case.name);
+            println!("test {} ... FAILED ({seconds:.1} s)\n    {error:#}\n{evidence}", case.name);
         }
     }
-    if let Err(error) = world.end() {
-        failed.push("the node leaves nothing behind");
-        println!("test the node leaves nothing behind ... FAILED\n    {error:#}");
-    } else {
-        passed += 1;
-        println!("test the node leaves nothing behind ... ok");
-    }
-    (passed, failed)
 }
 
 fn conclude(passed: usize, failed: &[&str], skipped: usize, took: Duration) -> ExitCode {

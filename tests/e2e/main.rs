@@ -1,7 +1,7 @@
 //! The node as an operator meets it: real daemons, real QEMU, a real guest.
 //!
-//! Every case is a function that gets the shared node, changes only what it made itself, and says in its name what holds.
-//! They run one after the other; `main` speaks as much of libtest's command line as cargo and nextest use.
+//! Every case is a function that gets a node, changes only what it made itself, and says in its name what holds. They run on two
+//! nodes, on each one after the other; `main` speaks as much of libtest's command line as cargo and nextest use.
 
 mod bad_input;
 mod cases;
@@ -24,6 +24,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match soak::Plan::asked() {
         Some(plan) => plan.run(),
-        None => harness::run(&cases::all()),
+        None => harness::run(&cases::all(), cases::place),
     }
 }

@@ -27,8 +27,20 @@ fn xtask(arguments: &[&str], dir: &Path) -> Result<String> {
     Ok(said)
 }
 
-/// Everything on the host that a node might leave, looked at without knowing anything about the node.
-fn host() -> Result<BTreeSet<String>> {
+/// The control groups' folders of the nodes that are there.
+fn nodes() -> Result<BTreeSet<String>> {
+    let folders = host(&BTreeSet::new())?.into_iter().filter_map(|line| node_in(&line));
+    Ok(folders.collect())
+}
+
+/// The node's folder that a control group's path goes through.
+fn node_in(path: &str) -> Option<String> {
+    path.lines().find_map(|line| line.split(['/', ':']).find(|part| part.starts_with("acp-"))).map(str::to_owned)
+}
+
+/// Everything on the host that a node might leave, looked at without knowing anything about the node. What other nodes run
+/// is left out: they live on meanwhile, and start their DHCP servers anew.
+fn host(others: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     let mut seen = BTreeSet::new();
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     seen.extend(mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| format!("mount {point}")));
@@ -41,7 +53,12 @@ fn host() -> Result<BTreeSet<String>> {
     let tables = Command::new("nft").args(["list", "tables"]).output().context("cannot run nft")?;
     seen.extend(String::from_utf8_lossy(&tables.stdout).lines().map(|table| format!("nft {table}")));
     let names = process::all().into_iter().map(|pid| (pid, process::name(pid)));
-    let ours = names.filter(|(pid, name)| is_of_a_node(name) && process::Identity::of(*pid).is_some());
+    let is_others = |pid: i32| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        node_in(&groups).is_some_and(|node| others.contains(&node))
+    };
+    let ours =
+        names.filter(|(pid, name)| is_of_a_node(name) && !is_others(*pid) && process::Identity::of(*pid).is_some());
     seen.extend(ours.map(|(pid, name)| format!("process {pid} {name}")));
     Ok(seen)
 }
@@ -68,6 +85,8 @@ pub(crate) fn up_and_down(world: &World) -> Result<()> {
     fs::create_dir_all(&dir.0)?;
     fs::set_permissions(&dir.0, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     let node = dir.0.join("acp");
+    let others = nodes()?;
+    let host = || host(&others);
     let before = host()?;
 
     let programs = world.bin.to_str().context("the programs' path is no UTF-8")?;

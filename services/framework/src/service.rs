@@ -293,6 +293,8 @@ impl Service {
             return;
         };
         if said.ready {
+            // Not only at the next tick: until then a running unit would seem to take no memory.
+            self.measure_unit(&name);
             self.feed(&name, Input::Ready);
         }
         if said.watchdog {
@@ -435,14 +437,18 @@ impl Service {
     }
 
     fn measure(&mut self) {
-        for unit in self.units.values_mut() {
-            let usage = unit.group.usage();
-            unit.stats.cpu_ms = u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX);
-            unit.stats.memory_bytes = usage.memory_bytes;
-            unit.stats.log_bytes = logs::size(&self.site.log(&unit.name.to_string()), self.site.log_files);
-            self.reporter.put(Kind::Service, unit.uid, Some(unit.name.to_string()), Facet::Stats, &unit.stats);
-        }
+        let names: Vec<UnitName> = self.units.keys().cloned().collect();
+        names.iter().for_each(|name| self.measure_unit(name));
         self.snapshot.send_replace(Arc::new(self.list()));
+    }
+
+    fn measure_unit(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let usage = unit.group.usage();
+        unit.stats.cpu_ms = u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX);
+        unit.stats.memory_bytes = usage.memory_bytes;
+        unit.stats.log_bytes = logs::size(&self.site.log(&unit.name.to_string()), self.site.log_files);
+        self.reporter.put(Kind::Service, unit.uid, Some(unit.name.to_string()), Facet::Stats, &unit.stats);
     }
 
     /// Forgets a unit that is gone.

@@ -61,6 +61,17 @@ pub(crate) struct Finding {
     pub(crate) published: oneshot::Sender<()>,
 }
 
+/// Why a look brought nothing.
+#[derive(Debug)]
+enum Trouble {
+    /// The worker cannot be started.
+    Unstarted(Failure),
+    /// The worker says no.
+    Refused(Failure),
+    /// The worker does not answer.
+    Hung(Failure),
+}
+
 /// Keeps one pool.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -108,13 +119,23 @@ impl Keeper {
         let mut pause = self.config.retry_pause();
         let mut waiting = Vec::new();
         loop {
-            let result = self.look(&mut is_spawned).await;
-            pause = match &result {
+            let looked = self.look(&mut is_spawned).await;
+            pause = match &looked {
                 Ok(_) => self.config.retry_pause(),
                 Err(_) => (pause * 2).min(self.config.scan_interval()),
             };
-            let next = Instant::now() + if result.is_ok() { self.config.scan_interval() } else { pause };
-            self.say(result, &mut waiting).await;
+            let interval = if looked.is_ok() { self.config.scan_interval() } else { pause };
+            let is_hung = matches!(looked, Err(Trouble::Hung(_)));
+            self.say(looked.map_err(|trouble| self.sentence(&trouble)), &mut waiting).await;
+            if is_hung {
+                is_spawned = false;
+                // After it was said: a worker that hangs takes its time to end, and nobody shall be told of a ready pool
+                // meanwhile.
+                if let Err(reason) = self.replace().await {
+                    self.say(Err(reason), &mut waiting).await;
+                }
+            }
+            let next = Instant::now() + interval;
             // A worker that was replaced gets its pause, however many ask: replacing it costs more than their patience.
             let is_open = is_spawned;
             tokio::select! {
@@ -140,10 +161,10 @@ impl Keeper {
         }
     }
 
-    /// Looks at the pool once; the error is a sentence for people.
-    async fn look(&self, is_spawned: &mut bool) -> Result<Arc<ScanReply>, String> {
+    /// Looks at the pool once.
+    async fn look(&self, is_spawned: &mut bool) -> Result<Arc<ScanReply>, Trouble> {
         if !*is_spawned {
-            self.spawn_unit().await.map_err(|failure| format!("its worker cannot be started: {failure}"))?;
+            self.spawn_unit().await.map_err(Trouble::Unstarted)?;
             *is_spawned = true;
         }
         let worker = self.context.client.instance(TEMPLATE, self.name.as_str());
@@ -155,25 +176,31 @@ impl Keeper {
             }
             Err(failure) => failure,
         };
-        match judge(Some(failure.code)) {
-            Verdict::Refused | Verdict::Ready => Err(failure.message),
-            Verdict::Hung => {
-                *is_spawned = false;
-                Err(self.replace(&failure).await)
+        Err(match judge(Some(failure.code)) {
+            Verdict::Refused | Verdict::Ready => Trouble::Refused(failure),
+            Verdict::Hung => Trouble::Hung(failure),
+        })
+    }
+
+    /// What is said of a pool in trouble.
+    fn sentence(&self, trouble: &Trouble) -> String {
+        let limit = self.config.scan_limit_s;
+        match trouble {
+            Trouble::Unstarted(failure) => format!("its worker cannot be started: {failure}"),
+            Trouble::Refused(failure) => failure.message.clone(),
+            Trouble::Hung(failure) => {
+                tracing::warn!(pool = %self.name, reason = %failure, "a worker does not answer and is replaced");
+                format!("its worker did not answer within {limit} s, as when a file system hangs; it is replaced")
             }
         }
     }
 
-    async fn replace(&self, failure: &Failure) -> String {
-        tracing::warn!(pool = %self.name, reason = %failure, "a worker does not answer and is replaced");
+    /// Ends a worker that hangs; the error is a sentence for people.
+    async fn replace(&self) -> Result<(), String> {
         metrics::worker_replaced();
         let limit = self.config.scan_limit_s;
-        match self.remove_unit().await {
-            Ok(()) => {
-                format!("its worker did not answer within {limit} s, as when a file system hangs; it is replaced")
-            }
-            Err(failure) => format!("its worker did not answer within {limit} s and cannot be ended: {failure}"),
-        }
+        let removed = self.remove_unit().await;
+        removed.map_err(|failure| format!("its worker did not answer within {limit} s and cannot be ended: {failure}"))
     }
 
     /// Starts the worker's unit, or finds it running; one that runs with other parameters is replaced.

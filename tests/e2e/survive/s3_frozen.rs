@@ -113,7 +113,7 @@ fn worker_and_framework(world: &World) -> Result<()> {
         ensure!(said.status == 0, "acpctl {answered:?} ended with {}: {}", said.status, said.stderr);
         ensure!(taken <= PATIENCE, "acpctl {answered:?} took {taken:?}");
     }
-    let reason = wait_pool(world, "failed", at, SCAN_LIMIT + STOP_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
+    let reason = wait_pool(world, "failed", at, SCAN_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
     ensure!(reason.contains("did not answer"), "the pool has failed for another reason: {reason}");
     wait_pool(world, "ready", at, WATCHDOG + SCAN_LIMIT + STOP_LIMIT)?;
     for (unit, frozen) in [("framework", framework), ("storage-worker@default", worker)] {

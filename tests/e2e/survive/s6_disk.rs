@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use acp_dev_testkit::{Node, node::Said, process::Identity, wait_for};
+use acp_dev_testkit::{Node, guard, node::Said, process::Identity, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -55,8 +55,11 @@ fn full_and_read_only(world: &World) -> Result<()> {
     let failed: Vec<String> = looks.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     ensure!(qemu(&node)? == guest, "the guest was not left alone");
-    node.shut_down()?;
-    [database, logs, pool].into_iter().try_for_each(Mount::end)
+    let forced = guard::take_down(node.layout())?;
+    ensure!(forced.is_empty(), "the node did not stop by itself: {}", forced.join("; "));
+    [database, logs, pool].into_iter().try_for_each(Mount::end)?;
+    // Nothing of it is left, the mounts included.
+    node.shut_down()
 }
 
 /// Writes get a sentence, everything else goes on; with room, the same command succeeds with the same daemon.
@@ -109,7 +112,8 @@ fn full_pool(node: &Node, pool: &Mount, world: &World) -> Result<()> {
     ensure!(said.contains("too little space") && said.contains("enlarge its file system"), "it says {said}");
     let left = std::fs::read_dir(pool.path.join("images"))?.count();
     ensure!(left == 0, "{left} files are left of an image that did not fit");
-    pool.remount("size=64m")?;
+    // More than a pool's reserve of 256 MiB and the image; memory is taken only for what is written.
+    pool.remount("size=512m")?;
     node.run(&import)?;
     node.run(&["--yes", "image", "delete", "late"]).map(drop)
 }

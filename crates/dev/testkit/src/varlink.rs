@@ -65,6 +65,8 @@ impl Conversation {
                 Ok(0) => return Ok(None),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                // A read with a time limit is not taken up again by the kernel after a stop.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("the daemon does not answer"),
             }
         }

@@ -304,11 +304,8 @@ async fn a_hung_worker_turns_its_pool_red_and_is_replaced() {
         tokio::join!(hung.call_fds::<api::OpenVolume>(volume, Vec::new()), client.call::<api::CreateVolume>(request));
     other.expect("the other pool goes on");
     assert_eq!(hung.expect_err("hangs").code, Code::DeadlineExceeded);
-    // The caller gave up before the daemon's own deadline; the pool is looked at because of the next caller.
-    let request = api::DeleteVolumeRequest { pool: name("default"), volume: name("none"), if_exists: true };
-    let scanned = client.call::<api::DeleteVolume>(request);
-    let (scanned, reason) = tokio::join!(scanned, node.pool_state("default", "failed"));
-    assert_eq!(scanned.expect_err("the pool hangs").code, Code::Unavailable);
+    // The caller gave up before the daemon's own deadline; that alone has the pool looked at.
+    let reason = node.pool_state("default", "failed").await;
     assert!(reason.starts_with("its worker did not answer within 1 s"), "{reason}");
     assert_eq!(node.cluster.metas(Kind::Pool)["other"]["state"], "ready");
     node.pool_state("default", "ready").await;
