@@ -293,7 +293,7 @@ impl Service {
             return;
         };
         if said.ready {
-            // Not only at the next tick: until then a running unit would seem to take no memory.
+            // Until the next tick a running unit would seem to take no memory.
             self.measure_unit(&name);
             self.feed(&name, Input::Ready);
         }
@@ -421,8 +421,7 @@ impl Service {
     }
 
     pub(crate) fn record(&self, name: &UnitName) -> std::io::Result<()> {
-        let unit = self.units.get(name);
-        unit.map_or(Ok(()), |unit| self.records.save(&unit.to_record(&self.site.boot_id)))
+        self.units.get(name).map_or(Ok(()), |unit| self.records.save(&unit.to_record(&self.site.boot_id)))
     }
 
     /// Records and erases what could not be recorded or erased before.
