@@ -55,9 +55,29 @@ fn give_back(device: &Path, before: Before) -> std::io::Result<()> {
 
 fn read(record: &Path) -> Result<Devices> {
     let Ok(text) = fs::read_to_string(record) else { return Ok(Devices::new()) };
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", record.display()))
+    parse(&text).with_context(|| format!("{} is damaged", record.display()))
 }
 
 fn write(record: &Path, devices: &Devices) -> Result<()> {
     fs::write(record, serde_json::to_vec_pretty(devices)?).with_context(|| format!("cannot write {}", record.display()))
+}
+
+/// The devices in a record; beside them stands the version of its layout.
+fn parse(text: &str) -> Result<Devices> {
+    let keys: BTreeMap<String, serde_json::Value> = serde_json::from_str(text)?;
+    let devices = keys.into_iter().filter(|(key, _)| key.starts_with('/'));
+    devices.map(|(key, before)| Ok((PathBuf::from(key), serde_json::from_value(before)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frameworks_record_is_read() {
+        let text = r#"{"version":1,"/dev/net/tun":{"uid":0,"gid":5,"mode":384}}"#;
+        let devices = parse(text).expect("a record");
+        assert_eq!(devices, BTreeMap::from([(PathBuf::from("/dev/net/tun"), Before { uid: 0, gid: 5, mode: 0o600 })]));
+        parse(r#"{"/dev/kvm":1}"#).expect_err("no owner");
+    }
 }
