@@ -18,6 +18,9 @@ use crate::{
 /// How long tasks may take to end after the drain began.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long they may take when the daemon gives up: somebody is about to start it again, and callers wait for that.
+const GIVING_UP_LIMIT: Duration = Duration::from_millis(500);
+
 /// A daemon: a noun, its interfaces, its configuration and what it does.
 pub trait Daemon {
     /// The noun that everything is named by: process, socket, interface, configuration, user.
@@ -139,7 +142,8 @@ async fn supervised<D: Daemon>(config: D::Config, context: Context) -> Result<()
     });
     let result = D::run(config, context).await;
     drain.cancel();
-    if !tasks.join(DRAIN_LIMIT).await {
+    let limit = if result.is_ok() { DRAIN_LIMIT } else { GIVING_UP_LIMIT };
+    if !tasks.join(limit).await {
         tracing::warn!(tasks = tasks.count(), "tasks did not end with the drain");
     }
     result
