@@ -127,7 +127,9 @@ fn kill_unit(world: &World, unit: &str) -> Result<String> {
 
 /// The units with a process whose names begin like this.
 fn units(world: &World, prefix: &str) -> Result<Vec<(String, Identity)>> {
-    let units = world.units()?.into_iter().filter_map(|unit| {
+    // The fault before may have ended the framework.
+    let listed = wait_for("the list of units", LIMIT, || world.units().map_err(|error| format!("{error:#}")))?;
+    let units = listed.into_iter().filter_map(|unit| {
         let name = unit["name"].as_str().filter(|name| name.starts_with(prefix))?.to_owned();
         let pid = i32::try_from(unit["meta"]["pid"].as_i64()?).ok()?;
         Some((name, Identity::of(pid)?))
