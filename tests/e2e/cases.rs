@@ -33,15 +33,21 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
+/// Cases that promise something within a second or two.
+const ALONE: [&str; 2] = ["survive::s1_", "survive::s2_"];
+
 /// Cases for the second node: they wait for watchdogs and reconcilers, run machines of their own, or take long and bear a busy
-/// machine. Those in front have the machine nearly to themselves, since promises in seconds are kept on the first node then.
+/// machine.
 const BESIDE: [&str; 4] = ["survive::s3_", "survive::s9_", "survive::s4_machines_", "survive::s5_"];
 
 /// Where a case runs.
 pub(crate) fn place(name: &str) -> Place {
+    let is_one_of = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     if name.starts_with("quick_start::") {
         Place::Last
-    } else if BESIDE.iter().any(|start| name.starts_with(start)) {
+    } else if is_one_of(&ALONE) {
+        Place::Alone
+    } else if is_one_of(&BESIDE) {
         Place::Beside
     } else {
         Place::First

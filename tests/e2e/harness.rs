@@ -21,6 +21,8 @@ pub(crate) struct Case {
 /// Where and when a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// On the first node before all others, with the machine to itself: for promises in seconds.
+    Alone,
     /// On the first node.
     First,
     /// On a second node, beside those on the first: for cases that mostly wait and those that bear a busy machine.
@@ -87,9 +89,10 @@ pub(crate) fn run(cases: &[Case], place: fn(&str) -> Place) -> ExitCode {
 fn run_all(wanted: &[&Case], place_of: fn(&str) -> Place) -> Tally {
     let at = |place| wanted.iter().copied().filter(|case| place_of(case.name) == place).collect::<Vec<&Case>>();
     let (first, beside) = (at(Place::First), at(Place::Beside));
+    let lane = Lane::default().run(&at(Place::Alone));
     let mut lanes = thread::scope(|scope| {
         let second = scope.spawn(|| Lane::default().run(&beside));
-        let first = Lane::default().run(&first);
+        let first = lane.run(&first);
         [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
     });
     lanes[0] = std::mem::take(&mut lanes[0]).run(&at(Place::Last));
