@@ -30,7 +30,8 @@ pub fn find(layout: &Layout, host_network: bool) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Processes that are in one of the node's cgroups or were told of its directories.
+/// Processes that are in one of the node's cgroups, and programs of ours that were told of its directories: whoever follows the
+/// words of `up` has them in a shell's environment, too, and is no part of the node.
 fn processes(layout: &Layout) -> Vec<String> {
     let name = layout.name();
     let told = format!("ACP_RUN_DIR={}", layout.run().display());
@@ -38,7 +39,8 @@ fn processes(layout: &Layout) -> Vec<String> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let is_member = groups.lines().any(|line| line.split(['/', ':']).any(|part| part == name));
-        is_member || environment.split(|byte| *byte == 0).any(|variable| variable == told.as_bytes())
+        let is_ours = || process::name(*pid).starts_with("acp-");
+        is_member || is_ours() && environment.split(|byte| *byte == 0).any(|variable| variable == told.as_bytes())
     });
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let alive = ours.filter(|pid| *pid != own).filter_map(process::Identity::of);
