@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use acp_base::{Code, Failure};
+use acp_base::{Change, Code, Failure};
 use acp_io_daemon::{Call, Router, Sink};
 use acp_io_unit::guard;
 use acp_wire_api::{
@@ -84,7 +84,8 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let gone = || Failure::unavailable("the framework is stopping");
         self.commands.send(command(answer)).await.map_err(|_unsent| gone())?;
-        answered.await.map_err(|_dropped| gone())?
+        // What was taken and not answered may have been done.
+        answered.await.map_err(|_dropped| gone().changed(Change::Unknown))?
     }
 
     async fn order(self, name: String, command: fn(UnitName, Answer) -> Command) -> Result<UnitReply, Failure> {

@@ -41,22 +41,29 @@ pub(crate) async fn create(
     check(&request)?;
     let spec = complete(&client, node, &request).await?;
     let uid = new_uid();
-    let ending = || Failure::unavailable("the hypervisor is ending");
     owner.send(Message::Proposing { uid }).await.map_err(|_closed| ending())?;
     let written = match propose(&client, uid, &request.name, &spec).await {
         Ok(written) => written,
         Err(failure) => {
-            owner.send(Message::NotDeclared { uid }).await.map_err(|_closed| ending())?;
+            // What became of the declaration is the failure, whether or not the owner still hears of it.
+            drop(owner.send(Message::NotDeclared { uid }).await);
             return Err(failure);
         }
     };
+    // From here on the system is declared: its job begins in the hypervisor's next life, if not in this one.
+    let unfinished = || ending().changed(Change::Partial);
     let (reply, answer) = oneshot::channel();
     let spec: SystemSpec = serde_json::from_value(written.spec)
-        .map_err(|error| Failure::internal(format!("the declaration came back as something else: {error}")))?;
+        .map_err(|error| Failure::internal(format!("the declaration came back as something else: {error}")))
+        .map_err(|failure| failure.changed(Change::Partial))?;
     let message = Message::Declared { uid, name: request.name, spec: Box::new(spec), reply };
-    owner.send(message).await.map_err(|_closed| ending())?;
-    let job = answer.await.map_err(|_dropped| ending())??;
+    owner.send(message).await.map_err(|_closed| unfinished())?;
+    let job = answer.await.map_err(|_dropped| unfinished())??;
     Ok(CreateSystemReply { uid, index: written.index, job })
+}
+
+fn ending() -> Failure {
+    Failure::unavailable("the hypervisor is ending")
 }
 
 fn check(request: &CreateSystemRequest) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acp_base::{Code, Failure, Name};
+use acp_base::{Change, Code, Failure, Name};
 use acp_core_system::{Task, policy};
 use acp_io_client::Client;
 use acp_io_daemon::{Context, Router};
@@ -60,7 +60,7 @@ impl Handlers {
             // A caller that is gone needs no answer.
             drop(reply.send(create::create(client, owner, node, request).await));
         });
-        answer.await.map_err(|_dropped| ending())?
+        answer.await.map_err(|_dropped| given_up())?
     }
 
     async fn shutdown(self, request: ShutdownSystemRequest) -> Result<Started, Failure> {
@@ -75,7 +75,7 @@ impl Handlers {
     async fn ask(self, name: Name, task: Task) -> Result<Started, Failure> {
         let (reply, answer) = oneshot::channel();
         self.tell(Message::Ask { name: name.clone(), task, reply }).await?;
-        let answer = answer.await.map_err(|_dropped| ending())?;
+        let answer = answer.await.map_err(|_dropped| given_up())?;
         self.surely(&name, answer).await
     }
 
@@ -116,4 +116,9 @@ impl Handlers {
 
 fn ending() -> Failure {
     Failure::unavailable("the hypervisor is ending; try again")
+}
+
+/// What was taken and not answered may have been done.
+fn given_up() -> Failure {
+    ending().changed(Change::Unknown)
 }

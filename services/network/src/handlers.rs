@@ -2,7 +2,7 @@
 
 use std::{os::fd::OwnedFd, time::Duration};
 
-use acp_base::{Code, Failure};
+use acp_base::{Change, Code, Failure};
 use acp_io_client::Client;
 use acp_io_daemon::{Call, Context, Router, Tasks};
 use acp_io_netlink::Netlink;
@@ -132,7 +132,9 @@ impl Handlers {
             // A caller that is gone needs no answer.
             drop(done.send(work.await));
         });
-        is_done.await.map_err(|_dropped| Failure::internal(format!("{name} ended without a result")))??;
+        // What was begun and is not answered may have been done.
+        let given_up = || Failure::internal(format!("{name} ended without a result")).changed(Change::Unknown);
+        is_done.await.map_err(|_dropped| given_up())??;
         Ok(Empty {})
     }
 }

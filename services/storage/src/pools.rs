@@ -45,7 +45,9 @@ pub(crate) async fn create(api: Api, call: Call<CreatePool>) -> Result<Empty, Fa
             tracing::debug!("whoever asked for the pool is gone");
         }
     });
-    answered.await.unwrap_or_else(|_dropped| Err(Failure::unavailable("the storage service is stopping")))
+    // What was begun and is not answered may have been done.
+    let given_up = || Failure::unavailable("the storage service is stopping").changed(Change::Unknown);
+    answered.await.unwrap_or_else(|_dropped| Err(given_up()))
 }
 
 async fn create_and_wait(api: &Api, request: CreatePoolRequest, limit: Duration) -> Result<Empty, Failure> {

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod fuzz;
 mod vfs;
 
 use std::{
