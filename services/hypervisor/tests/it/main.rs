@@ -6,7 +6,7 @@ mod qemu;
 
 use std::time::Duration;
 
-use acp_base::{ByteSize, Code, Failure};
+use acp_base::{ByteSize, Change, Code, Failure};
 use acp_wire_api::{
     cluster::{Create, CreateRequest},
     hypervisor::{DeleteSystem, GetNode, ResetSystem, ShutdownSystem, ShutdownSystemRequest, StartSystem, StopSystem},
@@ -97,6 +97,23 @@ async fn a_creation_that_fails_leaves_nothing() {
     assert!(node.world.was_called("DeleteVolume default/demo"));
     node.world.mend();
     node.create().await;
+}
+
+#[tokio::test]
+async fn a_creation_that_was_declared_and_not_begun_says_that_something_was_done() {
+    let mut node = Node::start().await;
+    node.world.hold("Create");
+    let ending = async {
+        node.wait_until("it is being declared", || node.world.was_called("Create")).await;
+        node.end_soon();
+        node.world.release();
+    };
+    let (failure, ()) = tokio::join!(node.call_create(node::create_request()), ending);
+    let failure = failure.expect_err("nobody is left to begin it");
+    assert_eq!((failure.code, failure.changed), (Code::Unavailable, Change::Partial), "{failure}");
+    node.die().await;
+    node.revive().await;
+    node.wait_until("its disks are made", || node.world.was_called("CreateVolume")).await;
 }
 
 #[tokio::test]

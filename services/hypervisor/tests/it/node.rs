@@ -78,6 +78,11 @@ impl Node {
         assert!(context.tasks.join(LIMIT).await, "it does not end: {} tasks", context.tasks.count());
     }
 
+    /// It is told to end, and goes on with what it has begun.
+    pub(crate) fn end_soon(&self) {
+        self.context.as_ref().expect("it lives").drain.cancel();
+    }
+
     /// Whether anything is kept of a system.
     pub(crate) fn has_record(&self, instance: &str) -> bool {
         let uid: Uid = instance.parse().expect("a uid");
@@ -163,7 +168,7 @@ impl Node {
         self.wait_until(what, || condition(self)).await;
     }
 
-    async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let look = async || condition().then_some(()).ok_or_else(|| format!("{:#?}", self.world.lock()));
         wait_for_async(what, LIMIT, look).await.expect("it comes true");
     }
