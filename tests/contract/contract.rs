@@ -45,19 +45,19 @@ fn flavor(flavor: Flavor) -> &'static str {
 }
 
 fn entry(method: &MethodDescription) -> String {
-    let daemons: Vec<String> = method.access.daemons.iter().map(|noun| format!("\"{noun}\"")).collect();
+    let callers: Vec<String> = method.access.callers.iter().map(|noun| format!("\"{noun}\"")).collect();
     format!(
-        "\"{}\" = {{ scope = \"{}\", daemons = [{}] }}\n",
+        "\"{}\" = {{ scope = \"{}\", callers = [{}] }}\n",
         method.short_name(),
         scope(method.access.scope),
-        daemons.join(", ")
+        callers.join(", ")
     )
 }
 
 #[test]
 fn every_method_has_its_access_entry() {
     let mut text = String::from(
-        "# Who may call which method: whoever has the scope, and the daemons named. Compared with the code by a test.\n",
+        "# Who may call which method: whoever has the scope, and the callers named. Compared with the code by a test.\n",
     );
     for interface in acp_wire_api::all().iter().filter(|interface| !interface.methods.is_empty()) {
         write!(text, "\n[\"{}\"]\n", interface.name).expect("writing to a string");
@@ -79,12 +79,12 @@ fn the_page_of_interfaces_is_up_to_date() {
 fn page(interface: &Interface) -> String {
     let mut text = format!("\n## {}\n\n{}\n", interface.name, sentence(interface.doc));
     if !interface.methods.is_empty() {
-        text.push_str("\n| method | answers | scope | daemons | |\n|---|---|---|---|---|\n");
+        text.push_str("\n| method | answers | scope | callers | |\n|---|---|---|---|---|\n");
     }
     for method in &interface.methods {
-        let (answers, scope, daemons) =
-            (flavor(method.flavor), scope(method.access.scope), method.access.daemons.join(", "));
-        let row = format!("| `{}` | {answers} | {scope} | {daemons} | {} |", method.short_name(), sentence(method.doc));
+        let (answers, scope, callers) =
+            (flavor(method.flavor), scope(method.access.scope), method.access.callers.join(", "));
+        let row = format!("| `{}` | {answers} | {scope} | {callers} | {} |", method.short_name(), sentence(method.doc));
         text.push_str(&row.replace("|  |", "| |"));
         text.push('\n');
     }

@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 /// The daemons with a socket of their own, and the interfaces they answer beside `acp.daemon`.
-const DAEMONS: [(&str, &[&str]); 5] = [
+const DAEMONS: [(&str, &[&str]); 8] = [
     ("framework", &["acp.framework"]),
     ("cluster", &["acp.cluster"]),
     ("storage", &["acp.storage", "acp.jobs"]),
     ("network", &["acp.network"]),
     ("hypervisor", &["acp.hypervisor", "acp.jobs"]),
+    ("hub", &["acp.hub"]),
+    ("agent", &["acp.agent"]),
+    ("api", &[]),
 ];
 /// A message that no daemon takes.
 const OVERSIZED_BYTES: usize = 2 << 20;

@@ -2,12 +2,12 @@
 
 use crate::{
     bad_input, cli, console, exits,
-    harness::{Case, Place},
-    images, life_cycle, limits, python, quick_start, soak, survive, volumes,
+    harness::{Case, Cases, Place},
+    images, life_cycle, limits, nodes, python, quick_start, soak, survive, volumes,
 };
 
 /// All cases.
-pub(crate) fn all() -> Vec<Case> {
+pub(crate) fn all() -> Cases {
     let case = |name, run| Case { name, run };
     let mut cases = vec![
         case("life_cycle::create_start_reset_shut_down_delete", life_cycle::whole_life),
@@ -30,7 +30,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(survive::all());
     cases.extend_from_slice(soak::CASES);
     cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
-    cases
+    cases.push(case("quick_start::a_lab_up_twice_and_down", quick_start::lab_up_and_down));
+    Cases { node: cases, cluster: nodes::all().collect() }
 }
 
 /// Cases that promise something within a second or two.

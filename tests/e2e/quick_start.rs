@@ -1,10 +1,11 @@
-//! `cargo xtask up`, twice, and `down`, as the README shows them.
+//! `cargo xtask up` and `cargo xtask lab up`, twice, and `down`, as the README shows them.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use acp_dev_testkit::process;
@@ -15,7 +16,12 @@ use crate::world::World;
 fn xtask(arguments: &[&str], dir: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "xtask", "--"]).args(arguments).arg("--dir").arg(dir);
+    command.args(["run", "--quiet", "--package", "xtask", "--"]);
+    // The lab's own option stands before its verb: what follows `--` is a command's.
+    match arguments {
+        ["lab", rest @ ..] => command.args(["lab", "--dir"]).arg(dir).args(rest),
+        _ => command.args(arguments).arg("--dir").arg(dir),
+    };
     let out = command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).output()?;
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     ensure!(
@@ -70,20 +76,35 @@ fn is_of_a_node(name: &str) -> bool {
 /// Taken down when dropped, so that a failure leaves nothing for the next run.
 struct Directory(PathBuf);
 
+impl Directory {
+    /// One that is closed to everybody else, as `mktemp -d` makes them.
+    fn closed(name: &str) -> Result<Self> {
+        let dir = Self(PathBuf::from(format!("/tmp/acp-{name}-{}", std::process::id())));
+        fs::create_dir_all(&dir.0)?;
+        fs::set_permissions(&dir.0, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(dir)
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.0.join("node.json").exists() {
-            drop(xtask(&["down"], &self.0));
+        let inner = self.0.join("acp");
+        if inner.join("node.json").exists() {
+            drop(xtask(&["down"], &inner));
+        }
+        if inner.join("lab.json").exists() {
+            drop(xtask(&["lab", "down"], &inner));
         }
         drop(fs::remove_dir_all(&self.0));
     }
 }
 
+fn processes(seen: &BTreeSet<String>) -> BTreeSet<String> {
+    seen.iter().filter(|line| line.starts_with("process")).cloned().collect()
+}
+
 pub(crate) fn up_and_down(world: &World) -> Result<()> {
-    // A directory that is closed to everybody else, as `mktemp -d` makes them.
-    let dir = Directory(PathBuf::from(format!("/tmp/acp-up-{}", std::process::id())));
-    fs::create_dir_all(&dir.0)?;
-    fs::set_permissions(&dir.0, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let dir = Directory::closed("up")?;
     let node = dir.0.join("acp");
     let others = nodes()?;
     let host = || host(&others);
@@ -99,9 +120,6 @@ pub(crate) fn up_and_down(world: &World) -> Result<()> {
         "no commands to go on with: {first}"
     );
     ensure!(node.join("run/cluster.sock").exists(), "no socket where it was promised");
-    let processes = |seen: &BTreeSet<String>| -> BTreeSet<String> {
-        seen.iter().filter(|line| line.starts_with("process")).cloned().collect()
-    };
     let running = processes(&host()?);
     let second = xtask(&up, &node)?;
     ensure!(second.contains("<h1>demo</h1>"), "the second time there is no page: {second}");
@@ -112,5 +130,43 @@ pub(crate) fn up_and_down(world: &World) -> Result<()> {
     let after = host()?;
     let left: Vec<_> = after.difference(&before).collect();
     ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
+/// How long two nodes may take from nothing to one cluster, as `lab up` itself counts, beside the nodes of the other cases.
+const LAB_READY: Duration = Duration::from_secs(30);
+
+pub(crate) fn lab_up_and_down(world: &World) -> Result<()> {
+    let dir = Directory::closed("lab-up")?;
+    let lab = dir.0.join("acp");
+    let others = nodes()?;
+    let host = || host(&others);
+    let before = host()?;
+
+    let programs = world.bin.to_str().context("the programs' path is no UTF-8")?;
+    let up = ["lab", "up", "--nodes", "2", "--bin-dir", programs];
+    let first = xtask(&up, &lab)?;
+    let took =
+        first.lines().find_map(|line| line.strip_prefix("ready after ")?.strip_suffix(" s")?.parse::<f64>().ok());
+    let took = took.with_context(|| format!("it does not say how long it took: {first}"))?;
+    ensure!(took <= LAB_READY.as_secs_f64(), "it took {took} s: {first}");
+    let listed = xtask(&["lab", "exec", "n2", "--", "acpctl", "--node", "n1", "node", "list"], &lab)?;
+    ensure!(listed.contains("n1") && listed.contains("n2"), "n1 does not list both: {listed}");
+    let running = processes(&host()?);
+    let second = xtask(&up, &lab)?;
+    ensure!(second.contains("the lab stands: n1 to n2"), "the second time it says {second}");
+    ensure!(processes(&host()?) == running, "the second time processes changed");
+    xtask(&["lab", "kill", "n2", "--unit", "agent"], &lab)?;
+    xtask(&["lab", "kill", "n2"], &lab)?;
+    let back = xtask(&["lab", "start", "n2"], &lab)?;
+    ensure!(back.contains("back in its cluster"), "n2 was started: {back}");
+    xtask(&["lab", "exec", "n1", "--", "acpctl", "--node", "n2", "status"], &lab)?;
+
+    let down = xtask(&["lab", "down", "--purge"], &lab)?;
+    ensure!(down.contains("in order"), "it had to be forced: {down}");
+    let after = host()?;
+    let left: Vec<_> = after.difference(&before).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    ensure!(!lab.exists(), "{} is left", lab.display());
     Ok(())
 }

@@ -24,7 +24,10 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use crate::{harness::Case, world::World};
+use crate::{
+    harness::{Case, Stage as _},
+    world::World,
+};
 
 /// Short runs for the gate, each with the time that fits there.
 pub(crate) const CASES: &[Case] =

@@ -14,6 +14,7 @@ mod s6_disk;
 mod s7_twice;
 mod s8_many;
 mod s9_behind;
+mod stopwatch;
 
 use crate::harness::Case;
 

@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use acp_dev_testkit::{Node, http, node::Said, terminal::Terminal, varlink, wait_for};
+use acp_dev_testkit::{Layout, Node, http, node::Said, objects, terminal::Terminal, varlink, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+
+use crate::harness::Stage;
 
 /// How long a guest may take to boot beside other load.
 pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(90);
@@ -41,7 +43,7 @@ fn setting(name: &str, default: &str) -> PathBuf {
 }
 
 /// The programs under test: those of the build that this program is of, unless told otherwise.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let beside = || {
         let own = std::env::current_exe().ok()?;
         Some(own.ancestors().nth(2)?.to_owned())
@@ -60,25 +62,8 @@ impl World {
         Some(format!("{} is missing; `cargo xtask test` builds it", missing.display()))
     }
 
-    fn image_path() -> PathBuf {
+    pub(crate) fn image_path() -> PathBuf {
         setting("ACP_E2E_IMAGE", "target/acp-image/demo.qcow2")
-    }
-
-    pub(crate) fn start() -> Result<Self> {
-        let programs = fs::canonicalize(programs())?;
-        let image = fs::canonicalize(Self::image_path())?;
-        let node = Node::start(&programs)?;
-        let bin = node.layout().bin().to_owned();
-        let world = Self { node, bin, image };
-        world.node.run(&["pool", "create", "default"])?;
-        world.node.run(&["network", "create", "default", "--address", "10.77.0.1/24"])?;
-        world.node.run(&["image", "import", "demo", world.image_text()?, "--wait"])?;
-        Ok(world)
-    }
-
-    /// Takes the node down and verifies that nothing is left.
-    pub(crate) fn end(self) -> Result<()> {
-        self.node.shut_down()
     }
 
     pub(crate) fn image_text(&self) -> Result<&str> {
@@ -189,22 +174,45 @@ impl World {
         let mut reply = self.call("framework", "acp.framework.ListUnits", json!({}))?;
         Ok(reply["units"].as_array_mut().context("no list of units")?.drain(..).collect())
     }
+}
 
-    /// Keeps the node's logs for whoever looks into a failed case, and answers the last warnings in them.
-    pub(crate) fn evidence(&self, case: &str) -> String {
-        let kept = workspace().join("target/e2e").join(case.replace("::", "-"));
-        let logs = fs::read_dir(self.node.layout().log()).into_iter().flatten().filter_map(Result::ok);
-        let mut said = format!("    the node's logs are kept in {}", kept.display());
-        for log in logs {
-            let Ok(text) = fs::read_to_string(log.path()) else { continue };
-            let copied = fs::create_dir_all(&kept).and_then(|()| fs::write(kept.join(log.file_name()), &text));
-            if let Err(error) = copied {
-                said.push_str(&format!("\n    {}: not kept: {error}", log.file_name().display()));
-            }
-            said.push_str(&warnings(&log.file_name().display().to_string(), &text));
-        }
-        said
+impl Stage for World {
+    const NAME: &'static str = "the node";
+    const LEAVES_NOTHING: &'static str = "the node leaves nothing behind";
+
+    fn start() -> Result<Self> {
+        let programs = fs::canonicalize(programs())?;
+        let image = fs::canonicalize(Self::image_path())?;
+        let node = Node::start(&programs)?;
+        let bin = node.layout().bin().to_owned();
+        let world = Self { node, bin, image };
+        objects::equip(world.node.layout(), world.image_text()?)?;
+        Ok(world)
     }
+
+    fn end(self) -> Result<()> {
+        self.node.shut_down()
+    }
+
+    fn evidence(&self, case: &str) -> String {
+        keep_logs(self.node.layout(), &case.replace("::", "-"))
+    }
+}
+
+/// Keeps a node's logs for whoever looks into a failed case, and answers the last warnings in them.
+pub(crate) fn keep_logs(layout: &Layout, folder: &str) -> String {
+    let kept = workspace().join("target/e2e").join(folder);
+    let logs = fs::read_dir(layout.log()).into_iter().flatten().filter_map(Result::ok);
+    let mut said = format!("    the node's logs are kept in {}", kept.display());
+    for log in logs {
+        let Ok(text) = fs::read_to_string(log.path()) else { continue };
+        let copied = fs::create_dir_all(&kept).and_then(|()| fs::write(kept.join(log.file_name()), &text));
+        if let Err(error) = copied {
+            said.push_str(&format!("\n    {}: not kept: {error}", log.file_name().display()));
+        }
+        said.push_str(&warnings(&log.file_name().display().to_string(), &text));
+    }
+    said
 }
 
 /// The last warnings and errors of a log.

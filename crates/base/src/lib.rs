@@ -40,3 +40,7 @@ mod introspect {
         const TYPE: &'static idl::Type<'static> = &idl::Type::Int;
     }
 }
+
+/// What these types look like as JSON schemas.
+#[cfg(feature = "openapi")]
+mod openapi;

@@ -1,6 +1,10 @@
 //! The command line: every verb and option. Pure; nothing here looks at the system.
 
+mod address;
+mod cluster;
 mod duration;
+mod key;
+mod node;
 mod object;
 mod storage;
 mod system;
@@ -11,13 +15,17 @@ use acp_base::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    address::NodeAddress,
+    cluster::ClusterVerb,
     duration::Span,
+    key::{KeyVerb, ScopeArg},
+    node::{JoinArgs, NodeVerb, TokenSource, TokenVerb},
     object::{ObjectVerb, SelectorArg},
     storage::{DiskFormatArg, ImageVerb, PoolVerb, VolumeName, VolumeVerb},
     system::SystemVerb,
 };
 
-/// Controls the systems, networks and volumes of an ACP node
+/// Controls the systems, networks and volumes of ACP nodes
 #[derive(Clone, Debug, Parser)]
 #[command(name = "acpctl", version, arg_required_else_help = true, infer_subcommands = false, max_term_width = 120)]
 pub struct Cli {
@@ -43,6 +51,15 @@ pub struct Global {
         value_name = "DIR"
     )]
     pub run_dir: PathBuf,
+    /// The node on which the command is executed [default: this one]
+    #[arg(id = "chosen_node", long = "node", global = true, value_name = "NODE")]
+    pub node: Option<Name>,
+    /// File with the key whose rights the command has [default: on other nodes that of root of this one]
+    #[arg(long, global = true, env = "ACP_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Say on the standard error output which way each call took, with the time of every step
+    #[arg(long, global = true)]
+    pub trace: bool,
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub output: Format,
@@ -78,6 +95,15 @@ pub struct Wait {
 pub enum Command {
     /// Show how the node is
     Status,
+    /// The cluster that this node is a member of
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Members of the cluster
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// API keys, which have rights on every node
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// Daemons and other units that the framework supervises
     #[command(subcommand)]
     Service(ServiceVerb),
@@ -225,6 +251,21 @@ mod tests {
     fn every_verb_of_the_manual_is_understood() {
         for line in [
             "status",
+            "cluster init",
+            "cluster init lab --address 10.0.0.1:9932",
+            "cluster status",
+            "node list",
+            "node show n1",
+            "node join 10.0.0.1 --token acpt.0.1 --address 10.0.0.2",
+            "node join [::1]:9932 --token-file - --plan",
+            "node leave --force",
+            "node remove n1",
+            "node token create --lifetime 24h --uses 3 --no-root-key",
+            "node token list",
+            "node token revoke 0195b5a0-0000-7000-8000-000000000001",
+            "key create ci --scope operate --lifetime 720h",
+            "key list",
+            "key revoke root@n1",
             "service list",
             "service show cluster",
             "service start network",
@@ -267,7 +308,10 @@ mod tests {
             "object list system --selector spec.node=n1 --selector meta.state!=running",
             "object watch system --cursor c",
             "completion bash",
+            "system create s --image i --on n2",
             "-o yaml --run-dir /x --yes --timeout 5s system delete s",
+            "--node n2 --trace --key-file /x system console s",
+            "system list --node n2 --trace",
             "system delete s -o json --run-dir /x -y",
         ] {
             let arguments = std::iter::once("acpctl").chain(line.split(' '));
@@ -294,10 +338,16 @@ mod tests {
             "acpctl volume create default --size 1G",
             "acpctl system create s --cpus 0",
             "acpctl --timeout soon status",
+            "acpctl --node ../x status",
             "acpctl object list thing",
             "acpctl object list system --selector state",
             "acpctl service log x -n 10001",
             "acpctl volume create p/v",
+            "acpctl node join n1.example.org",
+            "acpctl node token create --uses 0",
+            "acpctl node token revoke 17",
+            "acpctl key create x",
+            "acpctl cluster init ../x",
         ] {
             let kind = refused(line).kind();
             assert!(

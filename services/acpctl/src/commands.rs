@@ -1,8 +1,11 @@
 //! The verbs: from the command line to calls, and from answers to the output.
 
+mod cluster;
 mod image;
 mod job;
+mod key;
 mod network;
+mod node;
 mod object;
 mod pool;
 mod service;
@@ -25,6 +28,9 @@ use crate::{
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Status => status::run(session).await,
+        Command::Cluster(verb) => cluster::run(session, verb).await,
+        Command::Node(verb) => node::run(session, verb).await,
+        Command::Key(verb) => key::run(session, verb).await,
         Command::Service(verb) => service::run(session, verb).await,
         Command::Image(verb) => image::run(session, verb).await,
         Command::Pool(verb) => pool::run(session, verb).await,

@@ -1,12 +1,11 @@
 //! `acpctl system console`: the terminal becomes the guest's serial console.
 
 mod keyboard;
-mod terminal;
 
 use std::{ops::ControlFlow, time::Duration};
 
 use acp_base::{Code, Failure, Name};
-use acp_io_client::Upgraded;
+use acp_client::{ServiceClient, Upgraded};
 use acp_wire_api::vmm::{AttachConsole, AttachConsoleRequest};
 use acp_wire_model::{
     Kind, Object,
@@ -18,11 +17,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{
-    keyboard::{Keyboard, Typed},
-    terminal::RawMode,
-};
-use crate::session::Session;
+use self::keyboard::{Keyboard, Typed};
+use crate::{session::Session, terminal::RawMode};
 
 /// The pause before a console that was lost is attached to again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -51,7 +47,7 @@ enum Parting {
 /// Attaches the terminal until it is left, the input ends, or the system no longer runs.
 pub(crate) async fn run(session: &mut Session, name: &Name, backlog: Option<u32>) -> Result<u8, Failure> {
     let system = session.get(Kind::System, name.as_str()).await?;
-    session.vmm(&system.uid).map_err(|_missing| not_running(&system))?;
+    monitor(session, &system)?;
     let mut console = Console::new(name.clone(), system)?;
     let mut io = console.attach(session, AttachConsoleRequest { backlog_bytes: backlog, position: None }).await?;
     let raw = console.keyboard.is_terminal().then(RawMode::enter).transpose();
@@ -62,13 +58,31 @@ pub(crate) async fn run(session: &mut Session, name: &Name, backlog: Option<u32>
     result.map(|()| crate::DONE)
 }
 
+/// The system's vmm, which is there while the system runs. At a node's own sockets that is seen; of another node's it is what
+/// the hypervisor has reported.
+pub(crate) fn monitor(session: &Session, system: &Object) -> Result<ServiceClient, Failure> {
+    let meta = system.meta_as::<SystemMeta>();
+    if session.is_elsewhere() && meta.is_none_or(|meta| !has_console(meta.state)) {
+        return Err(not_running(session, system));
+    }
+    session.vmm(&system.uid).map_err(|_missing| not_running(session, system))
+}
+
+const fn has_console(state: SystemState) -> bool {
+    match state {
+        SystemState::Starting | SystemState::Running | SystemState::Paused | SystemState::Stopping => true,
+        SystemState::Creating | SystemState::Stopped | SystemState::Failed | SystemState::Deleting => false,
+    }
+}
+
 /// Why there is no console.
-pub(crate) fn not_running(system: &Object) -> Failure {
+fn not_running(session: &Session, system: &Object) -> Failure {
     let state = system.meta().and_then(|slot| slot.data["state"].as_str().map(str::to_owned));
     let state = state.unwrap_or_else(|| "not running".to_owned());
     let name = &system.name;
     Failure::precondition(format!(
-        "system {name} is {state}, and has a console only while it runs; start it with: acpctl system start {name}"
+        "system {name} is {state}, and has a console only while it runs; start it with: {}",
+        session.advice(&format!("system start {name}"))
     ))
 }
 

@@ -8,7 +8,11 @@ mod console;
 mod error;
 mod output;
 mod progress;
+mod root_key;
+mod secret;
 mod session;
+mod terminal;
+mod trace;
 mod view;
 mod wait;
 
@@ -43,6 +47,8 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("cannot start the runtime: {error}")))?;
-    let mut session = Session::new(&cli.global);
-    runtime.block_on(commands::run(&mut session, cli.command))
+    runtime.block_on(async {
+        let mut session = Session::open(&cli.global).await?;
+        commands::run(&mut session, cli.command).await
+    })
 }

@@ -16,7 +16,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::age::{STALE_MS, age};
-pub(crate) use self::{cell::Style, table::Column, writer::Writer};
+pub(crate) use self::{
+    age::{ago, until},
+    cell::Style,
+    table::{Column, now_ms},
+    writer::Writer,
+};
 use crate::args::Format;
 
 /// Prints results in the format asked for.

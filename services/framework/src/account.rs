@@ -4,13 +4,23 @@ use std::{collections::BTreeMap, io};
 
 use acp_io_unit::{group, user};
 
-/// The nouns that have users of their own, in the order of their numbers.
-pub(crate) const NOUNS: [&str; 6] = ["shim", "cluster", "storage", "network", "hypervisor", "dnsmasq"];
+/// The nouns that have users of their own, with their numbers above the base. A number never changes: files belong to it.
+pub(crate) const NOUNS: [(&str, u32); 9] = [
+    ("shim", 1),
+    ("cluster", 2),
+    ("storage", 3),
+    ("network", 4),
+    ("hypervisor", 5),
+    ("dnsmasq", 6),
+    ("hub", 8),
+    ("agent", 9),
+    ("api", 10),
+];
 
 /// Daemons that other daemons know by their user (`ACP_IDENTITIES`).
-const DAEMONS: [&str; 4] = ["cluster", "storage", "network", "hypervisor"];
+const DAEMONS: [&str; 7] = ["cluster", "storage", "network", "hypervisor", "hub", "agent", "api"];
 
-/// The number of the group for devices, above the base: behind the nouns' users.
+/// The number of the group for devices, above the base.
 const DEVICES: u32 = 7;
 
 /// The number of the first system's user, above the base, and how many there are.
@@ -42,9 +52,9 @@ impl Accounts {
     pub(crate) fn open(base: u32) -> io::Result<Self> {
         let acp_gid = acp_gid(base)?;
         let mut nouns = BTreeMap::new();
-        for (number, noun) in (base + 1..).zip(NOUNS) {
+        for (noun, number) in NOUNS {
             let found = user(&format!("acp-{noun}"))?.map(|user| Account { uid: user.uid, gid: user.gid });
-            nouns.insert(noun, found.unwrap_or(Account { uid: number, gid: number }));
+            nouns.insert(noun, found.unwrap_or(Account { uid: base + number, gid: base + number }));
         }
         Ok(Self { base, acp_gid, nouns })
     }
@@ -105,6 +115,11 @@ mod tests {
         assert_eq!(accounts.device_gid().expect("readable"), 61_007);
         assert_eq!(accounts.system(0).uid, 62_000);
         assert_eq!(accounts.system(SYSTEMS_MAX - 1).uid, 66_095);
-        assert_eq!(accounts.identities(), "framework=0,cluster=61002,storage=61003,network=61004,hypervisor=61005");
+        let identities =
+            "framework=0,cluster=61002,storage=61003,network=61004,hypervisor=61005,hub=61008,agent=61009,api=61010";
+        assert_eq!(accounts.identities(), identities);
+        let numbers: std::collections::BTreeSet<u32> =
+            NOUNS.into_iter().map(|(_, number)| number).chain([DEVICES]).collect();
+        assert_eq!(numbers.len(), NOUNS.len() + 1, "no number is used twice");
     }
 }

@@ -113,9 +113,7 @@ fn wait_replaced(world: &World, unit: &str, before: Identity, limit: Duration) -
 
 /// The process of a unit; one that an earlier fault has ended is waited for.
 fn process(world: &World, unit: &str) -> Result<Identity> {
-    wait_for(&format!("a process of {unit}"), LIMIT, || {
-        world.node.unit_process(unit).map_err(|error| format!("{error:#}"))
-    })
+    patiently(&format!("a process of {unit}"), || world.node.unit_process(unit))
 }
 
 fn kill_unit(world: &World, unit: &str) -> Result<String> {
@@ -127,8 +125,7 @@ fn kill_unit(world: &World, unit: &str) -> Result<String> {
 
 /// The units with a process whose names begin like this.
 fn units(world: &World, prefix: &str) -> Result<Vec<(String, Identity)>> {
-    // The fault before may have ended the framework.
-    let listed = wait_for("the list of units", LIMIT, || world.units().map_err(|error| format!("{error:#}")))?;
+    let listed = patiently("the list of units", || world.units())?;
     let units = listed.into_iter().filter_map(|unit| {
         let name = unit["name"].as_str().filter(|name| name.starts_with(prefix))?.to_owned();
         let pid = i32::try_from(unit["meta"]["pid"].as_i64()?).ok()?;
@@ -148,7 +145,9 @@ fn kill_one(world: &World, prefix: &str, random: &mut Random) -> Result<Option<S
 
 /// The systems that run, the witness aside, with the names of their units.
 fn guests(world: &World) -> Result<Vec<(String, String)>> {
-    let systems = look::objects(world)?.into_iter().filter(|seen| seen.kind == "system" && seen.name != witness::NAME);
+    let systems = patiently("the list of objects", || look::objects(world))?
+        .into_iter()
+        .filter(|seen| seen.kind == "system" && seen.name != witness::NAME);
     let running = systems.filter(|seen| seen.state() == "running");
     Ok(running.map(|seen| (format!("qemu@{}", seen.simple()), seen.name)).collect())
 }
@@ -177,21 +176,28 @@ fn kill_shim(world: &World, random: &mut Random) -> Result<Option<String>> {
         Ok(_told_or_replaced) => Ok(()),
         Err(error) => Err(format!("{error:#}")),
     })?;
-    world.node.run(&["service", "restart", unit])?;
+    patiently("a restart", || world.node.run(&["service", "restart", unit]))?;
     Ok(Some(unit.to_owned()))
 }
 
 fn framework(world: &World) -> Result<Identity> {
-    let health = world.call("framework", "acp.daemon.GetHealth", json!({}))?;
-    let pid = i32::try_from(health["pid"].as_i64().context("a pid")?)?;
-    Identity::of(pid).context("the framework has ended")
+    patiently("the framework", || {
+        let health = world.call("framework", "acp.daemon.GetHealth", json!({}))?;
+        let pid = i32::try_from(health["pid"].as_i64().context("a pid")?)?;
+        Identity::of(pid).context("the framework has ended")
+    })
+}
+
+/// Asks until there is an answer: a fault before, or a failpoint that was armed long ago, may have ended whoever is asked.
+fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    wait_for(what, LIMIT, || ask().map_err(|error| format!("{error:#}")))
 }
 
 fn kill_framework(world: &World) -> Result<String> {
     let before = framework(world)?;
     before.signal(Signal::KILL)?;
     before.wait_gone(LIMIT)?;
-    wait_for("another framework", LIMIT, || framework(world).map_err(|error| format!("{error:#}")))?;
+    framework(world)?;
     Ok("framework".to_owned())
 }
 
@@ -255,7 +261,8 @@ fn in_namespace(world: &World, program: &str, words: &[&str]) -> Result<String> 
 }
 
 fn network(world: &World, name: &str) -> Result<look::Seen> {
-    let found = look::objects(world)?.into_iter().find(|seen| seen.kind == "network" && seen.name == name);
+    let objects = patiently("the list of objects", || look::objects(world))?;
+    let found = objects.into_iter().find(|seen| seen.kind == "network" && seen.name == name);
     found.with_context(|| format!("the network {name} is lost"))
 }
 

@@ -1,6 +1,6 @@
 //! Units that are ended or stopped from outside, and when they do their work again: what several lines ask for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use acp_dev_testkit::{process::Identity, wait_for};
 use anyhow::Result;
@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 pub(super) use acp_dev_testkit::subject::Subject;
+
+pub(super) use super::stopwatch::Stopwatch;
 
 use crate::world::{LIMIT, World};
 
@@ -30,8 +32,8 @@ pub(super) fn started<'a>(world: &'a World, name: &'static str) -> Result<Subjec
 }
 
 /// Sends the same signal to all of them; answers when.
-pub(super) fn signal_all(victims: &[Identity], signal: Signal) -> Result<Instant> {
-    let at = Instant::now();
+pub(super) fn signal_all(victims: &[Identity], signal: Signal) -> Result<Stopwatch> {
+    let at = Stopwatch::start();
     victims.iter().try_for_each(|victim| victim.signal(signal))?;
     Ok(at)
 }

@@ -23,5 +23,8 @@ const STORAGE: u32 = BASE + 3;
 const NETWORK: u32 = BASE + 4;
 const HYPERVISOR: u32 = BASE + 5;
 const DNSMASQ: u32 = BASE + 6;
+const HUB: u32 = BASE + 8;
+const AGENT: u32 = BASE + 9;
+const API: u32 = BASE + 10;
 /// The first user of a system.
 const SYSTEMS: u32 = BASE + 1_000;

@@ -1,9 +1,6 @@
 //! S2: kill -9 of what daemons start: QEMU, a shim, dnsmasq, a pool worker.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{fs, thread, time::Duration};
 
 use acp_dev_testkit::{
     cgroup,
@@ -14,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::outage::{self, BACK_LIMIT, TOLD_LIMIT, unit};
+use super::outage::{self, BACK_LIMIT, Stopwatch, TOLD_LIMIT, unit};
 use crate::{
     harness::Case,
     world::{LIMIT, World},
@@ -44,7 +41,7 @@ fn restarts_by_policy(world: &World) -> Result<()> {
     let mut subject = outage::started(world, "shot")?;
     for restart in 0..=RESTARTS_MAX {
         let at = outage::signal_all(&[subject.qemu], Signal::KILL)?;
-        let told = told_ended(world, "shot", "killed", at)?;
+        let told = told_ended(world, "shot", "killed", &at)?;
         ensure!(told["reason"].to_string().contains("signal 9"), "the reason does not say how: {told}");
         if restart < RESTARTS_MAX {
             let killed = subject.qemu;
@@ -61,7 +58,7 @@ fn restarts_by_policy(world: &World) -> Result<()> {
 }
 
 /// Waits until the system is said to have ended this way, which has to be so within a second of its end.
-fn told_ended(world: &World, name: &str, exit: &str, at: Instant) -> Result<Value> {
+fn told_ended(world: &World, name: &str, exit: &str, at: &Stopwatch) -> Result<Value> {
     let status = wait_for(&format!("the end of {name} by {exit}"), LIMIT, || {
         let status = world.show(name).map_err(|error| format!("{error:#}"))?.status;
         if status["exit"] == exit && status["state"] != "running" { Ok(status) } else { Err(status.to_string()) }
@@ -91,16 +88,16 @@ fn killed_by_itself(world: &World, name: &str) -> Result<()> {
     let before = unit(world, name)?;
     let killed = world.node.unit_process(name)?;
     let at = outage::signal_all(&[killed], Signal::KILL)?;
-    wait_unit(world, name, at, TOLD_LIMIT, |meta| {
+    wait_unit(world, name, &at, TOLD_LIMIT, |meta| {
         meta["restarts"].as_u64() == before["restarts"].as_u64().map(|count| count + 1) && meta["exit"]["signal"] == 9
     })?;
-    wait_unit(world, name, at, BACK_LIMIT, |meta| meta["state"] == "ready" && meta["pid"] != killed.pid)
+    wait_unit(world, name, &at, BACK_LIMIT, |meta| meta["state"] == "ready" && meta["pid"] != killed.pid)
 }
 
 fn wait_unit(
     world: &World,
     name: &str,
-    since: Instant,
+    since: &Stopwatch,
     limit: Duration,
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Result<()> {
@@ -119,7 +116,7 @@ fn out_of_memory(world: &World, qemu: Identity) -> Result<()> {
     terminal.wait_for_text("Welcome to ACP", LIMIT)?;
     terminal.write(b"\rmkdir /m; mount -t tmpfs -o size=240m none /m; dd if=/dev/urandom of=/m/x bs=1M count=200\r")?;
     qemu.wait_gone(LIMIT)?;
-    let told = told_ended(world, "hungry", "out_of_memory", Instant::now())?;
+    let told = told_ended(world, "hungry", "out_of_memory", &Stopwatch::start())?;
     ensure!(told["reason"].to_string().contains("memory limit"), "the reason does not say so: {told}");
     Ok(())
 }
@@ -142,10 +139,10 @@ fn without_shim(world: &World) -> Result<()> {
     ensure!(process::name(shim) == "acp-shim", "QEMU's parent is {}", process::name(shim));
     let name = subject.unit("qemu");
     let at = outage::signal_all(&[Identity::of(shim).context("it runs")?], Signal::KILL)?;
-    wait_unit(world, &name, at, TOLD_LIMIT, |meta| meta["reason"].to_string().contains("its shim was lost"))?;
+    wait_unit(world, &name, &at, TOLD_LIMIT, |meta| meta["reason"].to_string().contains("its shim was lost"))?;
     ensure!(outage::Subject::of(&world.node, "hungry")?.qemu == subject.qemu, "the guest did not outlive its shim");
     let at = outage::signal_all(&[subject.qemu], Signal::KILL)?;
-    let told = told_ended(world, "hungry", "killed", at)?;
+    let told = told_ended(world, "hungry", "killed", &at)?;
     ensure!(told["reason"].to_string().contains("not known"), "how it ended was made up: {told}");
     Ok(())
 }

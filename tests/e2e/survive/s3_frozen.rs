@@ -113,9 +113,9 @@ fn worker_and_framework(world: &World) -> Result<()> {
         ensure!(said.status == 0, "acpctl {answered:?} ended with {}: {}", said.status, said.stderr);
         ensure!(taken <= PATIENCE, "acpctl {answered:?} took {taken:?}");
     }
-    let reason = wait_pool(world, "failed", at, SCAN_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
+    let reason = wait_pool(world, "failed", &at, SCAN_LIMIT + PATIENCE + BACK_LIMIT + GRACE)?;
     ensure!(reason.contains("did not answer"), "the pool has failed for another reason: {reason}");
-    wait_pool(world, "ready", at, WATCHDOG + SCAN_LIMIT + STOP_LIMIT)?;
+    wait_pool(world, "ready", &at, WATCHDOG + SCAN_LIMIT + STOP_LIMIT)?;
     for (unit, frozen) in [("framework", framework), ("storage-worker@default", worker)] {
         outage::wait_works(&subject, unit, frozen, LIMIT)?;
     }
@@ -127,7 +127,7 @@ fn worker_and_framework(world: &World) -> Result<()> {
 }
 
 /// Waits until the pool `default` is said to be in this state; answers the reason.
-fn wait_pool(world: &World, state: &str, since: Instant, limit: Duration) -> Result<String> {
+fn wait_pool(world: &World, state: &str, since: &outage::Stopwatch, limit: Duration) -> Result<String> {
     wait_for(&format!("pool default to be {state}"), limit.saturating_sub(since.elapsed()), || {
         let meta = pool(world).map_err(|error| format!("{error:#}"))?;
         if meta["state"] == state { Ok(meta["reason"].to_string()) } else { Err(meta.to_string()) }

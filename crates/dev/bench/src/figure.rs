@@ -39,6 +39,12 @@ impl Figure {
         }
     }
 
+    /// The limit is for the ratio of ours to the peer's, of what is the better the more it is.
+    pub fn ratio_at_least(name: &str, ours: f64, peer: f64, limit: f64, unit: &'static str) -> Self {
+        let holds = ours / peer >= limit;
+        Self { limit: Some(limit), holds, ..Self::shown(name, ours, peer, unit) }
+    }
+
     /// The limit for ours is the peer's plus something.
     pub fn at_most_more(name: &str, ours: f64, peer: f64, more: f64, unit: &'static str) -> Self {
         let limit = peer + more;
@@ -172,6 +178,8 @@ mod tests {
     fn each_limit_is_compared_with_what_it_is_for() {
         assert!(Figure::ratio_at_most("a", 19.0, 10.0, 2.0, "us").holds);
         assert!(!Figure::ratio_at_most("a", 21.0, 10.0, 2.0, "us").holds);
+        assert!(Figure::ratio_at_least("a", 61.0, 100.0, 0.6, "MB/s").holds);
+        assert!(!Figure::ratio_at_least("a", 59.0, 100.0, 0.6, "MB/s").holds);
         assert!(Figure::at_most_more("b", 159.0, 100.0, 60.0, "ms").holds);
         assert!(!Figure::at_most_more("b", 161.0, 100.0, 60.0, "ms").holds);
         assert!(!Figure::at_most("c", 8.1, 8.0, "MB").holds);

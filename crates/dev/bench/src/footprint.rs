@@ -1,6 +1,6 @@
-//! F3: memory of the daemons of an idle node, and of a vmm beside its QEMU.
+//! Memory of the daemons of an idle node that is a cluster of one (F5 of nodes), and of a vmm beside its QEMU (F3).
 //!
-//! Memory is the proportional set size: pages that several processes map count once in all.
+//! One node alone: programs that two nodes of a machine run would count half for each. Memory is the proportional set size: pages that several processes map count once in all.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The promise for the daemons of an idle node, in MB.
-const DAEMONS_LIMIT: f64 = 70.0;
+const DAEMONS_LIMIT: f64 = 85.0;
 /// The promise for a vmm, in MB.
 const VMM_LIMIT: f64 = 8.0;
 /// How long the node may take to come to rest.
@@ -27,6 +27,7 @@ pub fn run(setup: &Setup) -> Result<Report> {
     let node = node(&setup.bin)?;
     node.run(&["pool", "create", "default"])?;
     node.run(&["network", "create", "default", "--address", "10.77.0.1/24"])?;
+    node.run(&["cluster", "init", "--address", "10.77.0.1"])?;
     let daemons = at_rest(&node)?;
     node.run(&["image", "import", "demo", setup.image()?, "--wait"])?;
     node.run(&["system", "create", "demo", "--image", "demo", "--network", "default", "--wait"])?;

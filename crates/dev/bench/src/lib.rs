@@ -4,11 +4,20 @@
 //!
 //! **Invariant**: both sides of a figure are measured alternately in the same run, on the same machine, under the same load.
 
+pub mod api;
+pub mod bare_tls;
+mod cluster;
+mod cpu;
 pub mod figure;
 pub mod footprint;
+mod http;
+pub mod join;
 pub mod local_call;
+mod programs;
 pub mod recover;
+pub mod remote_call;
 pub mod system_start;
+pub mod tunnel;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +25,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use figure::{Figure, Report};
+pub use programs::Peers;
 
 /// What a bench is given.
 #[derive(Clone, Debug)]
@@ -24,9 +34,15 @@ pub struct Setup {
     pub bin: PathBuf,
     /// The demo image.
     pub image: PathBuf,
+    /// The peers' programs, for the benches that have some.
+    pub peers: Option<Peers>,
 }
 
 impl Setup {
+    pub(crate) fn peers(&self) -> Result<&Peers> {
+        self.peers.as_ref().ok_or_else(|| anyhow::anyhow!("this bench has peers: say with --peers where they are"))
+    }
+
     /// The demo image as text for a command line.
     pub(crate) fn image(&self) -> Result<&str> {
         self.image.to_str().ok_or_else(|| anyhow::anyhow!("the image's path is no UTF-8"))

@@ -2,11 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command},
     time::{Duration, Instant},
 };
 
-use acp_dev_testkit::{Node, wait_for};
+use acp_dev_testkit::wait_for;
 use acp_io_client::Client;
 use acp_wire_api::{Empty, daemon::GetHealth};
 use anyhow::{Context as _, Result, ensure};
@@ -23,6 +22,7 @@ use crate::{
     Setup, block_on,
     figure::{Figure, Report, micros, percentile},
     node,
+    programs::{Running, own},
 };
 
 /// The promise: ours against the raw exchange, at the median.
@@ -47,9 +47,9 @@ const RAW_ENVIRONMENT: [&str; 3] = ["ACP_BENCH_SOCKET", "ACP_BENCH_REQUEST", "AC
 /// Measures it.
 pub fn run(setup: &Setup) -> Result<Report> {
     let node = node(&setup.bin)?;
-    let (request, reply) = exchanged_bytes(&node)?;
+    let (request, reply) = exchanged_bytes(&node.socket(NOUN), &node.layout().dir().join("tapped"))?;
     let raw = RawServer::start(&node.layout().dir().join("raw.sock"), request, reply)?;
-    let servers = [node.unit_process(NOUN)?.pid, i32::try_from(raw.process.id())?];
+    let servers = [node.unit_process(NOUN)?.pid, raw.process.pid()?];
     block_on(measure(node.layout().run(), &raw, &servers))
 }
 
@@ -147,16 +147,16 @@ async fn rate_of_exchanges(raw: &RawServer) -> Result<f64> {
     Ok(futures_util::future::try_join_all(clients).await?.into_iter().sum())
 }
 
-/// How many bytes a call and its reply are, ends included: read off a real call that is passed through here.
-fn exchanged_bytes(node: &Node) -> Result<(usize, usize)> {
-    let directory = node.layout().dir().join("tapped");
-    std::fs::create_dir_all(&directory)?;
+/// How many bytes a call of the daemon at this socket and its reply are, ends included: read off a real call that is passed
+/// through a socket in `directory`.
+pub(crate) fn exchanged_bytes(socket: &Path, directory: &Path) -> Result<(usize, usize)> {
+    std::fs::create_dir_all(directory)?;
     block_on(async {
         let listener = UnixListener::bind(directory.join(format!("{NOUN}.sock")))?;
-        let client = Client::new(&directory);
+        let client = Client::new(directory);
         let passing = async {
             let (mut near, _address) = listener.accept().await?;
-            let mut far = UnixStream::connect(node.socket(NOUN)).await?;
+            let mut far = UnixStream::connect(socket).await?;
             let request = read_message(&mut near).await?;
             far.write_all(&request).await?;
             let reply = read_message(&mut far).await?;
@@ -179,7 +179,7 @@ async fn read_message(stream: &mut UnixStream) -> Result<Vec<u8>> {
 
 /// A process that answers bytes with bytes.
 struct RawServer {
-    process: Child,
+    process: Running,
     socket: PathBuf,
     request: usize,
     reply: usize,
@@ -187,27 +187,15 @@ struct RawServer {
 
 impl RawServer {
     fn start(socket: &Path, request: usize, reply: usize) -> Result<Self> {
-        let own = std::env::current_exe()?;
         let [socket_name, request_name, reply_name] = RAW_ENVIRONMENT;
-        let process = Command::new(own)
-            .args(["raw-server", "--bin-dir", ".", "--image", "."])
-            .env(socket_name, socket)
-            .env(request_name, request.to_string())
-            .env(reply_name, reply.to_string())
-            .spawn()
-            .context("cannot start the raw server")?;
+        let mut command = own("raw-server")?;
+        command.env(socket_name, socket).env(request_name, request.to_string()).env(reply_name, reply.to_string());
+        let process = Running::start(&mut command)?;
         let server = Self { process, socket: socket.to_owned(), request, reply };
         wait_for("the raw server's socket", Duration::from_secs(10), || {
             if socket.exists() { Ok(()) } else { Err("it is not there") }
         })?;
         Ok(server)
-    }
-}
-
-impl Drop for RawServer {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use acp_dev_bench::{Report, Setup, footprint, local_call, recover, system_start, watch};
+use acp_dev_bench::{
+    Peers, Report, Setup, api, bare_tls, footprint, join, local_call, recover, remote_call, system_start, tunnel, watch,
+};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
@@ -17,6 +19,9 @@ struct Arguments {
     /// The demo image.
     #[arg(long)]
     image: PathBuf,
+    /// Where the packages of the peers were unpacked.
+    #[arg(long)]
+    peers: Option<PathBuf>,
     /// Prints one line of JSON.
     #[arg(long)]
     json: bool,
@@ -34,6 +39,17 @@ enum Bench {
     Recover,
     /// Listing 10,000 objects; from publishing to the watch event.
     Watch,
+    /// A call through both agents against a bare TLS exchange and nginx.
+    RemoteCall,
+    /// A bulk stream through both agents against bare TLS.
+    Tunnel,
+    /// Reading one object through the HTTP API, beside etcd and LXD.
+    Api,
+    /// From a token to a node that can be called.
+    Join,
+    /// The far side of bare TLS; started by `remote-call` and `tunnel`.
+    #[value(hide = true)]
+    TlsServer,
     /// The far side of the raw ping-pong; started by `local-call`.
     #[value(hide = true)]
     RawServer,
@@ -56,13 +72,22 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<Option<Report>> {
-    let setup = Setup { bin: arguments.bin_dir.clone(), image: arguments.image.clone() };
+    let setup = Setup {
+        bin: arguments.bin_dir.clone(),
+        image: arguments.image.clone(),
+        peers: arguments.peers.as_deref().map(Peers::new).transpose()?,
+    };
     match arguments.name {
         Bench::LocalCall => local_call::run(&setup).map(Some),
         Bench::SystemStart => system_start::run(&setup).map(Some),
         Bench::Footprint => footprint::run(&setup).map(Some),
         Bench::Recover => recover::run(&setup).map(Some),
         Bench::Watch => watch::run(&setup).map(Some),
+        Bench::RemoteCall => remote_call::run(&setup).map(Some),
+        Bench::Tunnel => tunnel::run(&setup).map(Some),
+        Bench::Api => api::run(&setup).map(Some),
+        Bench::Join => join::run(&setup).map(Some),
+        Bench::TlsServer => bare_tls::serve().map(|()| None),
         Bench::RawServer => local_call::serve_raw().map(|()| None),
     }
 }

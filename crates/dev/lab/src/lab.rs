@@ -84,7 +84,8 @@ impl Lab {
         Self::find(dir)?.with_context(|| format!("there is no lab in {}; `lab up` makes one", dir.display()))
     }
 
-    fn find(dir: &Path) -> Result<Option<Self>> {
+    /// The lab in this directory, if there is one.
+    pub fn find(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("lab.json");
         match fs::read(&path) {
             Ok(bytes) => {
@@ -111,6 +112,11 @@ impl Lab {
         let (path, aside) = (self.dir.join("lab.json"), self.dir.join("lab.json.new"));
         fs::write(&aside, serde_json::to_vec_pretty(&self.record)?)?;
         fs::rename(&aside, &path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// As it was planned.
+    pub const fn planned(&self) -> &Plan {
+        &self.record.plan
     }
 
     /// Its nodes, in order.

@@ -42,6 +42,14 @@ pub fn acpctl(layout: &Layout, arguments: &[&str]) -> Result<Said> {
     })
 }
 
+/// Runs `acpctl` against a node, which has to succeed, and answers what it printed.
+pub fn run(layout: &Layout, arguments: &[&str]) -> Result<String> {
+    let said = acpctl(layout, arguments)?;
+    let Said { status, stdout, stderr } = said;
+    ensure!(status == 0, "`acpctl {}` ended with status {status}: {stdout}{stderr}", arguments.join(" "));
+    Ok(stdout)
+}
+
 /// The command itself, for those that run it beside other things.
 pub fn acpctl_command(layout: &Layout) -> Command {
     let mut command = Command::new(layout.bin().join("acpctl"));
@@ -126,16 +134,7 @@ impl Node {
 
     /// Runs `acpctl`, which has to succeed, and answers what it printed.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let said = self.acpctl(arguments)?;
-        ensure!(
-            said.status == 0,
-            "acpctl {} ended with {}: {}{}",
-            arguments.join(" "),
-            said.status,
-            said.stdout,
-            said.stderr
-        );
-        Ok(said.stdout)
+        run(&self.layout, arguments)
     }
 
     /// Runs `acpctl -o json`, which has to succeed, and answers what it printed as a value.

@@ -3,7 +3,11 @@
 //! What is asked is what an operator would see: the answer to a call, not the state of a process. Deliberately not here: how
 //! daemons are ended, and how long they may be away.
 
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -19,6 +23,10 @@ use crate::{
 const VOLUME: &str = "asked";
 /// Its size in bytes.
 const VOLUME_BYTES: u64 = 4 << 20;
+/// Where the API is served inside a node's network.
+const API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9933);
+/// How long a page of the API may take.
+const PAGE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a system that was told to run may take until it is said to.
 const RUNNING_LIMIT: Duration = Duration::from_secs(30);
 
@@ -53,7 +61,7 @@ impl<'a> Subject<'a> {
 
     /// The units that may die without the guest noticing, the framework excepted.
     pub fn daemons(&self) -> Vec<String> {
-        let fixed = ["cluster", "storage", "storage-worker@default", "network", "hypervisor"];
+        let fixed = ["cluster", "storage", "storage-worker@default", "network", "hypervisor", "hub", "agent", "api"];
         fixed.into_iter().map(str::to_owned).chain([self.unit("vmm")]).collect()
     }
 
@@ -76,6 +84,9 @@ impl<'a> Subject<'a> {
             "network" => self.network_is_kept(),
             "hypervisor" => self.is_kept_running(),
             "vmm" => self.runs_says_its_monitor(),
+            "hub" => self.call("hub", "acp.hub.GetStatus", json!({})).map(drop),
+            "agent" => self.call("agent", "acp.agent.ListMembers", json!({})).map(drop),
+            "api" => self.pages_are_served(),
             other => bail!("nothing is known that proves that {other} works"),
         }
     }
@@ -125,6 +136,21 @@ impl<'a> Subject<'a> {
         watch.send(&json!({ "method": "acp.vmm.Watch", "parameters": {}, "more": true }))?;
         let first = watch.receive()?.context("its monitor closed the connection")?;
         ensure!(first["parameters"]["state"] == "running", "its monitor says {first}");
+        Ok(())
+    }
+
+    /// The API answers on the node's own loopback.
+    fn pages_are_served(&self) -> Result<()> {
+        let request = b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        let mut reply = String::new();
+        self.node.layout().namespace().run(|| {
+            let mut stream = TcpStream::connect_timeout(&API.into(), PAGE_LIMIT)?;
+            stream.set_read_timeout(Some(PAGE_LIMIT))?;
+            stream.write_all(request)?;
+            stream.read_to_string(&mut reply)?;
+            Ok(())
+        })?;
+        ensure!(reply.starts_with("HTTP/1.1 200 "), "it answered {reply}");
         Ok(())
     }
 

@@ -72,6 +72,16 @@ impl Conversation {
         }
     }
 
+    /// Reads raw bytes until the other side ends or fails, after a call that has turned the connection into a stream; tells
+    /// how many came each time.
+    pub fn drain(&mut self, mut told: impl FnMut(u64)) {
+        let mut chunk = vec![0; 256 << 10];
+        told(self.received.drain(..).len() as u64);
+        while let Ok(count @ 1..) = self.stream.read(&mut chunk) {
+            told(count as u64);
+        }
+    }
+
     /// Calls a method and answers the whole reply: `parameters`, or `error` with `parameters`.
     pub fn call(&mut self, method: &str, parameters: Value) -> Result<Value> {
         self.send(&json!({ "method": method, "parameters": parameters }))?;

@@ -4,18 +4,15 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Instant,
 };
 
-use acp_dev_lab::{Lab, Loss, Member, MemberName, Plan};
-use acp_dev_testkit::node;
-use anyhow::{Context as _, Result, bail};
+use acp_dev_lab::{Lab, Loss, MemberName, Plan, Standing};
+use acp_dev_testkit::objects;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use crate::{command::workspace, image, needs_root, out, packages, up};
-
-/// The address of the network for guests that each node gets.
-const GUESTS_ADDRESS: &str = "10.77.0.1/24";
 
 /// Options of `lab`.
 #[derive(Args, Debug)]
@@ -29,7 +26,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Builds ACP and starts the nodes n1, n2 ... with the demo image, a pool and a network each.
+    /// Builds ACP and starts the nodes n1, n2 ... as one cluster, with the demo image, a pool and a network each.
     Up {
         /// How many nodes.
         #[arg(long, default_value_t = 3)]
@@ -61,7 +58,7 @@ enum Action {
         #[arg(long)]
         unit: Option<String>,
     },
-    /// Starts a node again.
+    /// Starts a node again and waits until it is back in its cluster.
     Start { node: MemberName },
     /// Takes every node down.
     Down {
@@ -82,66 +79,86 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Silence { node } => Lab::open(&dir)?.silence(node)?,
         Action::Heal => Lab::open(&dir)?.heal()?,
         Action::Kill { node, unit } => Lab::open(&dir)?.kill(node, unit.as_deref())?,
-        Action::Start { node } => out::step(&format!("{node} started"), |_note| Lab::open(&dir)?.start(node))?,
+        Action::Start { node } => start(&Lab::open(&dir)?, node)?,
         Action::Down { purge } => down(Lab::open(&dir)?, purge)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn up(dir: &Path, nodes: u8, domains: u8, bin_dir: Option<PathBuf>) -> Result<()> {
+    let builds = bin_dir.is_none();
+    let bin = match bin_dir {
+        Some(bin) => std::fs::canonicalize(&bin).with_context(|| format!("there is no {}", bin.display()))?,
+        None => workspace().join("target/release"),
+    };
+    let plan = Plan { nodes, domains, bin };
+    if stands(dir, &plan)? {
+        out::line(format_args!("the lab stands: n1 to n{nodes} in one cluster; nothing was built or changed"));
+        return Ok(());
+    }
     out::step("Debian packages", |note| {
         *note = packages::ensure(packages::NODE)?;
         Ok(())
     })?;
-    let bin = match bin_dir {
-        Some(bin) => std::fs::canonicalize(&bin).with_context(|| format!("there is no {}", bin.display()))?,
-        None => {
-            up::build_services()?;
-            workspace().join("target/release")
-        }
-    };
+    if builds {
+        up::build_services()?;
+    }
     let image = out::step("demo image", image::ensure)?;
-    let image = image.to_str().context("the image's path is no UTF-8")?.to_owned();
-    let lab = Lab::plan(dir, Plan { nodes, domains, bin })?;
+    raise(dir, plan, image.to_str().context("the image's path is no UTF-8")?)?;
+    print_next(dir, nodes);
+    Ok(())
+}
+
+/// Whether the lab that is asked for is there and lacks nothing.
+fn stands(dir: &Path, plan: &Plan) -> Result<bool> {
+    let Some(lab) = Lab::find(dir)?.filter(|lab| lab.planned() == plan) else { return Ok(false) };
+    if !lab.is_united()? {
+        return Ok(false);
+    }
+    lab.members().iter().try_fold(true, |all, member| Ok(all && objects::is_equipped(&member.layout)?))
+}
+
+/// Makes whatever the lab lacks.
+fn raise(dir: &Path, plan: Plan, image: &str) -> Result<()> {
+    let started = Instant::now();
+    let lab = Lab::plan(dir, plan)?;
     out::step("network", |_note| lab.wire())?;
     out::step("nodes", |note| {
-        *note = format!("n1 to n{nodes}");
+        *note = format!("n1 to n{}", lab.members().len());
         lab.each(|member| lab.start(member.name))
     })?;
-    out::step("pool, network and image on each", |_note| lab.each(|member| equip(member, &image)))?;
+    out::step("cluster", |note| {
+        note.push_str(if lab.unite()? { "n1 has made it, the others have joined" } else { "there" });
+        Ok(())
+    })?;
+    out::step("pool, network and image on each", |_note| {
+        lab.each(|member| objects::equip(&member.layout, image).map(drop))
+    })?;
+    out::line(format_args!("ready after {}", out::seconds(started.elapsed())));
+    Ok(())
+}
+
+fn print_next(dir: &Path, nodes: u8) {
     let elsewhere =
         if dir == workspace().join("target/lab") { String::new() } else { format!(" --dir {}", dir.display()) };
     out::line("\nGo on with:\n");
-    out::line(format_args!("  cargo xtask lab{elsewhere} exec n1 -- acpctl status"));
-    out::line(format_args!("  cargo xtask lab{elsewhere} cut 'n1|n2'"));
-    out::line(format_args!("  cargo xtask lab{elsewhere} heal"));
-    out::line(format_args!("  cargo xtask lab{elsewhere} down"));
-    Ok(())
+    let far = format!("exec n{nodes} -- acpctl --node n1 status");
+    for words in ["exec n1 -- acpctl node list", &far, "cut 'n1|n2'", "heal", "down"] {
+        out::line(format_args!("  cargo xtask lab{elsewhere} {words}"));
+    }
 }
 
-/// Gives a node what systems need, as far as it lacks it.
-fn equip(member: &Member, image: &str) -> Result<()> {
-    let wanted: [(&str, &str, &[&str]); 3] = [
-        ("pool", "default", &["pool", "create", "default"]),
-        ("network", "default", &["network", "create", "default", "--address", GUESTS_ADDRESS]),
-        ("image", "demo", &["image", "import", "demo", image, "--wait"]),
-    ];
-    for (kind, name, create) in wanted {
-        let listed: Vec<Value> = serde_json::from_str(&acpctl(member, &["-o", "json", kind, "list"])?)
-            .with_context(|| format!("`acpctl {kind} list` printed no list"))?;
-        if !listed.iter().any(|object| object["name"] == name) {
-            acpctl(member, create)?;
-        }
-    }
-    Ok(())
-}
-
-fn acpctl(member: &Member, arguments: &[&str]) -> Result<String> {
-    let said = node::acpctl(&member.layout, arguments)?;
-    if said.status == 0 {
-        return Ok(said.stdout);
-    }
-    bail!("`acpctl {}` ended with status {}: {}{}", arguments.join(" "), said.status, said.stdout, said.stderr)
+/// Starts a node and waits until it has its place again.
+fn start(lab: &Lab, node: MemberName) -> Result<()> {
+    out::step(&format!("{node} started"), |note| {
+        lab.start(node)?;
+        note.push_str(match lab.settle(node)? {
+            Standing::Member => "it is back in its cluster",
+            Standing::Orphan => "n1, the control plane of its cluster, does not run",
+            Standing::Alone => "it is in no cluster",
+        });
+        Ok(())
+    })
 }
 
 /// Ends as the command does; a signal counts as shells count it.

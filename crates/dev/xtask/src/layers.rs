@@ -1,6 +1,7 @@
 //! The direction in which crates may depend on each other.
 //!
-//! `base` <- `wire` <- `core`, `wire` <- `io`; services use all four and never each other; `dev` is used by tests alone.
+//! `base` <- `wire` <- `core`, `wire` <- `io` <- `client`; services use all five and never each other; `dev` is used by tests
+//! alone.
 
 use std::fmt::Write as _;
 
@@ -15,6 +16,7 @@ enum Layer {
     Wire,
     Core,
     Io,
+    Client,
     Dev,
     Service,
     Test,
@@ -28,6 +30,7 @@ impl Layer {
             (Some("crates"), Some("wire")) => Some(Self::Wire),
             (Some("crates"), Some("core")) => Some(Self::Core),
             (Some("crates"), Some("io")) => Some(Self::Io),
+            (Some("crates"), Some("client")) => Some(Self::Client),
             (Some("crates"), Some("dev")) => Some(Self::Dev),
             (Some("services"), Some(_)) => Some(Self::Service),
             (Some("tests"), Some(_)) => Some(Self::Test),
@@ -42,7 +45,8 @@ impl Layer {
             Self::Wire => matches!(other, Self::Base | Self::Wire),
             Self::Core => matches!(other, Self::Base | Self::Wire | Self::Core),
             Self::Io => matches!(other, Self::Base | Self::Wire | Self::Io),
-            Self::Service => matches!(other, Self::Base | Self::Wire | Self::Core | Self::Io),
+            Self::Client => matches!(other, Self::Base | Self::Wire | Self::Io),
+            Self::Service => matches!(other, Self::Base | Self::Wire | Self::Core | Self::Io | Self::Client),
             Self::Dev | Self::Test => !matches!(other, Self::Service | Self::Test),
         }
     }
@@ -106,12 +110,15 @@ mod tests {
         assert!(!Layer::Core.may_use(Layer::Io) && !Layer::Io.may_use(Layer::Core));
         assert!(!Layer::Service.may_use(Layer::Service) && !Layer::Service.may_use(Layer::Dev));
         assert!(Layer::Service.may_use(Layer::Core) && Layer::Core.may_use(Layer::Wire));
+        assert!(Layer::Service.may_use(Layer::Client) && Layer::Client.may_use(Layer::Io));
+        assert!(!Layer::Io.may_use(Layer::Client) && !Layer::Client.may_use(Layer::Core));
         assert!(!Layer::Wire.may_use(Layer::Core) && !Layer::Base.may_use(Layer::Wire));
     }
 
     #[test]
     fn names_follow_from_paths() {
         assert_eq!(expected_name("crates/core/cdb"), "acp-core-cdb");
+        assert_eq!(expected_name("crates/client"), "acp-client");
         assert_eq!(expected_name("services/network"), "acp-network");
         assert_eq!(expected_name("services/acpctl"), "acpctl");
         assert_eq!(expected_name("tests/e2e"), "acp-e2e");

@@ -16,6 +16,7 @@ mod mutants;
 mod new_service;
 mod out;
 mod packages;
+mod peers;
 mod soak;
 mod test;
 mod tidy;
@@ -55,7 +56,7 @@ enum Action {
     Tidy,
     /// Measures a promised figure beside its peer.
     Bench {
-        /// local-call, system-start, footprint, recover or watch
+        /// local-call, system-start, footprint, recover, watch, remote-call, tunnel, api or join
         name: String,
         /// Prints one line of JSON.
         #[arg(long)]

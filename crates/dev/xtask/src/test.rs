@@ -13,11 +13,14 @@ use clap::Args;
 use crate::{
     check,
     command::{cargo, command, exists, output, run, workspace},
-    image, needs_root, out, packages, up,
+    image, needs_root, out, packages, peers, up,
 };
 
 /// The release of the reference Varlink client that the tests call our sockets with.
 const VARLINK_PACKAGE: &str = "varlink==31.0.0";
+
+/// The release of schemathesis that generates requests to the HTTP API.
+const SCHEMATHESIS_PACKAGE: &str = "schemathesis==4.32.5";
 
 /// Options of `test`.
 #[derive(Args, Debug)]
@@ -47,14 +50,14 @@ const fn minutes(count: u64) -> Duration {
 }
 
 const QUICK: [Suite; 2] = [
-    Suite { name: "check", budget: minutes(3), work: checks },
-    Suite { name: "unit, property, integration", budget: minutes(5), work: unit },
+    Suite { name: "check", budget: minutes(4), work: checks },
+    Suite { name: "unit, property, integration", budget: minutes(8), work: unit },
 ];
 
-const END_TO_END: [Suite; 1] = [Suite { name: "end to end", budget: minutes(7), work: end_to_end }];
+const END_TO_END: [Suite; 1] = [Suite { name: "end to end", budget: minutes(11), work: end_to_end }];
 
 /// What the whole gate may take, above the sum of its suites by what is installed and built for the gate itself.
-const GATE_BUDGET: Duration = minutes(15);
+const GATE_BUDGET: Duration = minutes(25);
 
 /// What every cargo call of the gate builds for: the same packages, thus the same features, thus one build (ADR 0009).
 pub(crate) const EVERYTHING: [&str; 2] = ["--workspace", "--locked"];
@@ -115,13 +118,16 @@ fn checks() -> Result<Counts> {
 }
 
 fn unit() -> Result<Counts> {
+    let schemathesis = out::step("schemathesis", |_note| schemathesis())?;
     if exists("cargo-nextest") {
         let processors = std::thread::available_parallelism()?.get();
         let threads = format!("--test-threads={}", processors * TESTS_PER_PROCESSOR);
         let others = ["--no-fail-fast", "--filterset", "not package(acp-e2e)", &threads];
-        counted(cargo(&["nextest", "run"]).args(EVERYTHING).args(others))
+        counted(cargo(&["nextest", "run"]).args(EVERYTHING).args(others).env("ACP_SCHEMATHESIS", schemathesis))
     } else {
-        counted(cargo(&["test", "--no-fail-fast"]).args(EVERYTHING).args(["--exclude", "acp-e2e"]))
+        let others = ["--exclude", "acp-e2e"];
+        let mut all = cargo(&["test", "--no-fail-fast"]);
+        counted(all.args(EVERYTHING).args(others).env("ACP_SCHEMATHESIS", schemathesis))
     }
 }
 
@@ -129,16 +135,26 @@ fn unit() -> Result<Counts> {
 fn end_to_end() -> Result<Counts> {
     out::noisy_step("programs under test", |_note| run(cargo(&["build", "--bins", "--tests"]).args(EVERYTHING)))?;
     out::step("demo image", image::ensure)?;
-    let python = out::step("Python with varlink", |_note| varlink_python())?;
+    let python = out::step("Python with varlink and schemathesis", |_note| tests_python())?;
     // Nothing may be skipped here: whatever a test needs, it has.
-    counted(cargo(&["test", "--test", "e2e"]).args(EVERYTHING).env("ACP_E2E_PYTHON", python).env("ACP_E2E_STRICT", "1"))
+    let mut all = cargo(&["test", "--test", "e2e"]);
+    all.args(EVERYTHING)
+        .env("ACP_E2E_PYTHON", python)
+        .env("ACP_SCHEMATHESIS", schemathesis()?)
+        .env("ACP_E2E_STRICT", "1");
+    counted(&mut all)
 }
 
-/// A Python with the PyPI package `varlink`, in `target/venv`.
-fn varlink_python() -> Result<PathBuf> {
+/// The program schemathesis, in `target/venv`.
+fn schemathesis() -> Result<PathBuf> {
+    Ok(tests_python()?.with_file_name("schemathesis"))
+}
+
+/// A Python with the PyPI packages that tests use, in `target/venv`.
+fn tests_python() -> Result<PathBuf> {
     let venv = workspace().join("target/venv");
     let python = venv.join("bin/python3");
-    let present = || output(Command::new(&python).args(["-c", "import varlink"])).is_ok();
+    let present = || output(Command::new(&python).args(["-c", "import varlink, schemathesis"])).is_ok();
     if present() {
         return Ok(python);
     }
@@ -154,9 +170,10 @@ fn varlink_python() -> Result<PathBuf> {
         "--quiet",
         "--disable-pip-version-check",
         VARLINK_PACKAGE,
+        SCHEMATHESIS_PACKAGE,
     ]))
-    .context("cannot install the reference Varlink client from PyPI")?;
-    if present() { Ok(python) } else { bail!("the installed varlink cannot be imported") }
+    .context("cannot install the reference Varlink client and schemathesis from PyPI")?;
+    if present() { Ok(python) } else { bail!("the installed varlink and schemathesis cannot be imported") }
 }
 
 /// Runs a test runner with its output passed on, and reads its counts from it.
@@ -211,10 +228,15 @@ pub(crate) fn bench(name: &str, json: bool) -> Result<()> {
         *note = packages::ensure(&[packages::NODE, packages::IMAGE].concat())?;
         Ok(())
     })?;
+    out::step("peers", |note| {
+        *note = peers::ensure(name)?;
+        Ok(())
+    })?;
     up::build_services()?;
     let image = out::step("demo image", image::ensure)?;
     let mut command = cargo(&["run", "--quiet", "--release", "--package", "acp-dev-bench", "--", name]);
     command.arg("--bin-dir").arg(workspace().join("target/release")).arg("--image").arg(image);
+    command.arg("--peers").arg(peers::dir());
     if json {
         command.arg("--json");
     }

@@ -13,11 +13,12 @@ use acp_dev_testkit::{
     guard::{self, Options},
     http,
     namespace::Namespace,
-    node, wait_for,
+    node,
+    objects::{self, Needed},
+    wait_for,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use serde_json::Value;
 
 use crate::{
     command::{cargo, run, workspace},
@@ -28,8 +29,6 @@ use crate::{
 const GREETING: &str = "Welcome to ACP: demo is up at ";
 /// How long the demo guest may take to boot: 4 s under emulation on an idle machine, far longer on a busy one.
 const GREETING_LIMIT: Duration = Duration::from_secs(120);
-/// The address of the demo's network.
-const NETWORK_ADDRESS: &str = "10.77.0.1/24";
 
 /// Options of `up`.
 #[derive(Args, Debug)]
@@ -140,9 +139,9 @@ struct Shown {
 
 fn demo(layout: &Layout, image: &Path, host_network: bool) -> Result<Shown> {
     let image = image.to_str().context("the image's path is no UTF-8")?;
-    ensure_object(layout, "pool", "default", &["pool", "create", "default"])?;
-    ensure_object(layout, "network", "default", &["network", "create", "default", "--address", NETWORK_ADDRESS])?;
-    ensure_object(layout, "image", "demo", &["image", "import", "demo", image, "--wait"])?;
+    for Needed { kind, name, create } in objects::needed(image) {
+        ensure_object(layout, kind, name, &create)?;
+    }
     let create = ["system", "create", "demo", "--image", "demo", "--network", "default", "--wait"];
     ensure_object(layout, "system", "demo", &create)?;
     out::step("system demo started", |note| {
@@ -150,7 +149,7 @@ fn demo(layout: &Layout, image: &Path, host_network: bool) -> Result<Shown> {
             note.push_str("runs");
             return Ok(());
         }
-        acpctl(layout, &["system", "start", "demo", "--wait"]).map(drop)
+        node::run(layout, &["system", "start", "demo", "--wait"]).map(drop)
     })?;
     let (greeting, address) = out::step("its greeting", |_note| wait_greeting(layout))?;
     // The console's log may hold the greeting of an earlier run: only the page says that the guest is up now.
@@ -162,39 +161,23 @@ fn demo(layout: &Layout, image: &Path, host_network: bool) -> Result<Shown> {
     Ok(Shown { greeting, address, page })
 }
 
-/// Runs the creating command unless an object of that kind and name is there.
+/// Makes the object unless it is there, as a step of its own.
 fn ensure_object(layout: &Layout, kind: &str, name: &str, create: &[&str]) -> Result<()> {
     out::step(&format!("{kind} {name}"), |note| {
-        if find(layout, kind, name)?.is_some() {
+        if !objects::ensure(layout, kind, name, create)? {
             note.push_str("there");
-            return Ok(());
         }
-        acpctl(layout, create).map(drop)
+        Ok(())
     })
 }
 
-fn find(layout: &Layout, kind: &str, name: &str) -> Result<Option<Value>> {
-    let text = acpctl(layout, &["-o", "json", kind, "list"])?;
-    let all: Vec<Value> =
-        serde_json::from_str(&text).with_context(|| format!("`acpctl {kind} list` printed {text:?}"))?;
-    Ok(all.into_iter().find(|object| object["name"] == name))
-}
-
 fn state(layout: &Layout, kind: &str, name: &str) -> Result<Option<String>> {
-    Ok(find(layout, kind, name)?.and_then(|object| object["status"]["state"].as_str().map(str::to_owned)))
-}
-
-fn acpctl(layout: &Layout, arguments: &[&str]) -> Result<String> {
-    let said = node::acpctl(layout, arguments)?;
-    if said.status != 0 {
-        bail!("`acpctl {}` ended with status {}:\n{}{}", arguments.join(" "), said.status, said.stdout, said.stderr);
-    }
-    Ok(said.stdout)
+    Ok(objects::find(layout, kind, name)?.and_then(|object| object["status"]["state"].as_str().map(str::to_owned)))
 }
 
 fn wait_greeting(layout: &Layout) -> Result<(String, IpAddr)> {
     wait_for("the guest's greeting on its console", GREETING_LIMIT, || {
-        let console = acpctl(layout, &["system", "log", "demo"]).map_err(|error| format!("{error:#}"))?;
+        let console = node::run(layout, &["system", "log", "demo"]).map_err(|error| format!("{error:#}"))?;
         greeting_in(&console).ok_or(console)
     })
 }

@@ -8,9 +8,11 @@ use std::{
 };
 
 use acp_base::{Change, Code, Failure};
-use acp_io_varlink::{CallContext, IncomingReply, OutgoingCall, ReadError, Reader, Upgraded, Writer};
-use acp_wire_api::{Flavor, Method, error};
+use acp_io_varlink::{CallContext, IncomingReply, OutgoingCall, ReadError, Reader, Trace, Upgraded, Writer};
+use acp_wire_api::{Flavor, Method, Scope, agent::Hop, error};
 use tokio::{net::UnixStream, time::Instant};
+
+use crate::pause::Pause;
 
 /// The largest reply taken, in bytes. Services answer lists in batches far below it; the bound keeps a broken peer from
 /// filling the caller's memory.
@@ -27,6 +29,10 @@ pub struct Conversation {
     writer: Writer,
     /// What the messages call the peer, like `cluster`.
     peer: String,
+    /// The way to it, if agents carry what is said; they carry no file descriptors.
+    pub(crate) way: Option<Vec<Hop>>,
+    /// What the peer said of itself in its last reply.
+    pub(crate) trace: Option<Trace<'static>>,
 }
 
 /// How far a call came before the connection failed.
@@ -41,10 +47,11 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    pub(crate) fn into_failure(self) -> Failure {
+    /// The failure of a call of `M`; one that only looks has changed nothing, however far it came.
+    pub(crate) fn into_failure<M: Method>(self) -> Failure {
         match self {
-            Self::NotSent(failure) | Self::Answered(failure) => failure,
-            Self::Lost(failure) => failure.changed(Change::Unknown),
+            Self::Lost(failure) if M::ACCESS.scope != Scope::Read => failure.changed(Change::Unknown),
+            Self::NotSent(failure) | Self::Answered(failure) | Self::Lost(failure) => failure,
         }
     }
 }
@@ -52,21 +59,34 @@ impl CallError {
 impl Conversation {
     /// Connects to the socket at `path`, trying again until `deadline` while nobody listens there.
     pub async fn connect(path: &Path, peer: &str, deadline: Instant) -> Result<Self, Failure> {
-        let mut pause = CONNECT_PAUSE_MIN;
+        let mut pause = Pause::new(CONNECT_PAUSE_MIN, CONNECT_PAUSE_MAX);
         loop {
             let error = match UnixStream::connect(path).await {
                 Ok(stream) => {
                     let (reader, writer) = acp_io_varlink::split(stream, REPLY_BYTES_MAX, None);
-                    return Ok(Self { reader, writer, peer: peer.to_owned() });
+                    return Ok(Self { reader, writer, peer: peer.to_owned(), way: None, trace: None });
                 }
                 Err(error) => error,
             };
-            if !is_starting(&error) || Instant::now() + pause >= deadline {
+            if !is_starting(&error) || !pause.until(deadline).await {
                 return Err(connect_failure(path, peer, &error));
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(CONNECT_PAUSE_MAX);
         }
+    }
+
+    /// The same connection, which its agent has made a conversation with `peer`. What came early stays to be read.
+    pub(crate) fn carried(self, peer: String, way: Vec<Hop>) -> Self {
+        Self { peer, way: Some(way), trace: None, ..self }
+    }
+
+    /// Whether agents carry what is said.
+    pub(crate) const fn is_carried(&self) -> bool {
+        self.way.is_some()
+    }
+
+    /// Whether the peer is there and has said nothing unasked. Does not wait.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.reader.is_idle()
     }
 
     /// What messages call the peer.
@@ -81,7 +101,7 @@ impl Conversation {
 
     /// Sends a call and waits for its reply. After an error other than the peer's answer the conversation is over.
     pub async fn call<M: Method>(&mut self, request: &M::Request, context: CallContext) -> Result<M::Reply, Failure> {
-        self.exchange::<M>(request, &[], context).await.map(|(reply, _fds)| reply).map_err(CallError::into_failure)
+        self.exchange::<M>(request, &[], context).await.map(|(reply, _fds)| reply).map_err(CallError::into_failure::<M>)
     }
 
     pub(crate) async fn exchange<M: Method>(
@@ -102,6 +122,10 @@ impl Conversation {
         context: CallContext,
         more: bool,
     ) -> Result<(), CallError> {
+        if self.is_carried() && !fds.is_empty() {
+            let text = format!("{} takes a file descriptor, which cannot be passed to another node", M::NAME);
+            return Err(CallError::NotSent(Failure::precondition(text)));
+        }
         let upgrade = M::FLAVOR == Flavor::Upgrade;
         let call = OutgoingCall { method: M::NAME, parameters: request, more, upgrade, context: Some(context) };
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
@@ -110,13 +134,16 @@ impl Conversation {
     }
 
     pub(crate) async fn receive(&mut self) -> Result<(IncomingReply, Vec<OwnedFd>), CallError> {
-        self.reader.reply().await.map_err(|error| {
+        let received = self.reader.reply().await.map_err(|error| {
             let code = match error {
                 ReadError::Closed | ReadError::TooSlow | ReadError::Io(_) => Code::Unavailable,
                 ReadError::TooLarge(_) | ReadError::TooManyDescriptors | ReadError::Malformed(_) => Code::Internal,
             };
             CallError::Lost(Failure::new(code, format!("{} did not answer: {error}", self.peer)))
-        })
+        });
+        let (mut reply, fds) = received?;
+        self.trace = reply.trace.take();
+        Ok((reply, fds))
     }
 
     pub(crate) fn read<M: Method>(&self, reply: &IncomingReply) -> Result<M::Reply, Failure> {

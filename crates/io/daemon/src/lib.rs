@@ -27,5 +27,5 @@ pub use context::{Context, Health, Paths};
 pub use entry::{Daemon, main};
 pub use fatal::Fatal;
 pub use router::{Call, CallContext, Router, Sink};
-pub use server::Server;
+pub use server::{Refusals, Server};
 pub use tasks::Tasks;

@@ -229,20 +229,25 @@ impl Router {
 }
 
 fn decode<M: Method>(raw: RawRequest) -> Result<Call<M>, Failure> {
-    let text = raw.parameters.as_ref().map_or("{}", |parameters| parameters.get());
+    let request = parameters::<M>(raw.parameters.as_deref())?;
+    Ok(Call { request, fds: raw.fds, caller: raw.caller, context: raw.context })
+}
+
+/// Reads the parameters of a call.
+pub(crate) fn parameters<M: Method>(parameters: Option<&RawValue>) -> Result<M::Request, Failure> {
+    let text = parameters.map_or("{}", RawValue::get);
     // A list would pass for a struct's fields in their order, which no method promises.
     if !text.trim_start().starts_with('{') {
         return Err(Failure::invalid(format!("{}: the parameters must be an object", M::NAME)));
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let reason = error.into_inner();
         let place = if path == "." { String::new() } else { format!("{path}: ") };
         let text = format!("{}: {place}{}", M::NAME, without_position(&reason.to_string()));
         Failure::invalid(acp_io_varlink::shorten(text))
-    })?;
-    Ok(Call { request, fds: raw.fds, caller: raw.caller, context: raw.context })
+    })
 }
 
 /// The line and column of a parameter within a message say nothing to whoever typed a command.
@@ -250,7 +255,7 @@ fn without_position(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(text, _position)| text)
 }
 
-fn encode<M: Method>(reply: &M::Reply, fds: Vec<OwnedFd>) -> Result<Encoded, Failure> {
+pub(crate) fn encode<M: Method>(reply: &M::Reply, fds: Vec<OwnedFd>) -> Result<Encoded, Failure> {
     let parameters = serde_json::value::to_raw_value(reply)
         .map_err(|error| Failure::internal(format!("cannot write the reply of {}: {error}", M::NAME)))?;
     Ok(Encoded { parameters, fds })

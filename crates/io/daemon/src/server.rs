@@ -23,7 +23,7 @@ mod refusals;
 mod varlink_service;
 
 use places::{Place, Places};
-use refusals::Refusals;
+pub use refusals::Refusals;
 
 /// The largest call taken, in bytes: a publication of 1,000 slots fits, a flood does not.
 pub(crate) const CALL_BYTES_MAX: usize = 1024 * 1024;

@@ -51,15 +51,15 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Result<(),
         stream.write_all(&message).await?;
         stream.flush().await
     };
-    sent.await.map_err(|_ended| LinkError::Closed)
+    sent.await.map_err(|ended| LinkError::of_ended(&ended))
 }
 
 async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, LinkError> {
-    let length = usize::from(stream.read_u16().await.map_err(|_ended| LinkError::Closed)?);
+    let length = usize::from(stream.read_u16().await.map_err(|ended| LinkError::of_ended(&ended))?);
     if length > OPENING_BYTES_MAX {
         return Err(LinkError::Oversized(length));
     }
     let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await.map_err(|_ended| LinkError::Closed)?;
+    stream.read_exact(&mut bytes).await.map_err(|ended| LinkError::of_ended(&ended))?;
     Ok(bytes)
 }

@@ -23,6 +23,7 @@ pub struct Conversation {
     incoming: Incoming,
     read: Bytes,
     outgoing: PollSender<Said>,
+    answer: serde_json::Value,
     /// The place among the link's conversations.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -79,8 +80,18 @@ fn cut_off() -> io::Error {
 }
 
 impl Conversation {
-    pub(crate) fn new(incoming: Incoming, outgoing: PollSender<Said>, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { incoming, read: Bytes::new(), outgoing, _place: place }
+    pub(crate) fn new(
+        incoming: Incoming,
+        outgoing: PollSender<Said>,
+        place: Option<OwnedSemaphorePermit>,
+        answer: serde_json::Value,
+    ) -> Self {
+        Self { incoming, read: Bytes::new(), outgoing, answer, _place: place }
+    }
+
+    /// What the side that took the conversation said of it; null on that side itself.
+    pub const fn answer(&self) -> &serde_json::Value {
+        &self.answer
     }
 }
 

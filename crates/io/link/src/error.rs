@@ -17,7 +17,10 @@ pub enum LinkError {
     /// We do not accept its certificate. The peer's fault.
     #[error("it was refused: {0}")]
     Refused(Refusal),
-    /// The peer ended the handshake: it does not accept ours, or speaks something else.
+    /// The peer does not accept ours. Only an expired one can mend itself, by renewal.
+    #[error("it does not accept this node: {0}")]
+    Unwelcome(Unwelcome),
+    /// The peer ended the handshake, or speaks something else.
     #[error("the handshake failed")]
     Handshake(#[source] io::Error),
     /// It offers no class that we know.
@@ -49,7 +52,7 @@ impl LinkError {
         let code = match &self {
             Self::Denied(failure) => return failure.clone(),
             Self::TimedOut(_) => Code::DeadlineExceeded,
-            Self::Refused(_) => Code::PermissionDenied,
+            Self::Refused(_) | Self::Unwelcome(_) => Code::PermissionDenied,
             Self::Full(_) | Self::Crowded => Code::ResourceExhausted,
             Self::Oversized(_) => Code::InvalidArgument,
             Self::Protocol | Self::Garbage => Code::Unimplemented,
@@ -59,9 +62,52 @@ impl LinkError {
         Failure::new(code, format!("node {node}: {self}{cause}"))
     }
 
-    /// What a failed handshake was: our refusal, or something else.
+    /// What a failed handshake was: our refusal, theirs, or something else.
     pub(crate) fn of_handshake(error: io::Error) -> Self {
-        Refusal::of(&error).map_or(Self::Handshake(error), Self::Refused)
+        match (Refusal::of(&error), Unwelcome::of(&error)) {
+            (Some(refusal), _) => Self::Refused(refusal),
+            (None, Some(unwelcome)) => Self::Unwelcome(unwelcome),
+            (None, None) => Self::Handshake(error),
+        }
+    }
+
+    /// What ended a connection that had stood on our side: in TLS 1.3 a client hears only then that it was refused.
+    pub(crate) fn of_ended(error: &io::Error) -> Self {
+        Unwelcome::of(error).map_or(Self::Closed, Self::Unwelcome)
+    }
+}
+
+/// Why a peer does not accept our certificate, as far as its alert tells (RFC 8446, 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwelcome {
+    /// `certificate_expired`.
+    #[error("by its clock this node's certificate has expired or is not valid yet")]
+    Expired,
+    /// `certificate_unknown`, by which our verifiers say that a node is of the authority and no member.
+    #[error("this node was removed from the cluster")]
+    Removed,
+    /// `unknown_ca`, `decrypt_error`, `certificate_required` and others.
+    #[error("this node's certificate is not one of its cluster")]
+    Stranger,
+}
+
+impl Unwelcome {
+    fn of(error: &io::Error) -> Option<Self> {
+        use rustls::AlertDescription as Alert;
+        let rustls::Error::AlertReceived(alert) = error.get_ref()?.downcast_ref::<rustls::Error>()? else {
+            return None;
+        };
+        match alert {
+            Alert::CertificateExpired => Some(Self::Expired),
+            Alert::CertificateUnknown | Alert::CertificateRevoked => Some(Self::Removed),
+            Alert::UnknownCA
+            | Alert::DecryptError
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRequired
+            | Alert::AccessDenied => Some(Self::Stranger),
+            _ => None,
+        }
     }
 }
 

@@ -8,14 +8,18 @@ use std::{
 
 use acp_io_pki::{Certificate, Held, PkiError, Trust, newcomers, peers, renewing};
 use rustls::{ServerConfig, server::Acceptor};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Class, LinkError,
     error::timed_out,
-    limits::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX},
+    limits::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, PARTING_BYTES_MAX, PARTING_LIMIT},
 };
 
 /// Somebody who came in.
@@ -86,7 +90,13 @@ impl Gate {
             Class::Renewal => &self.0.renewals,
             Class::Control | Class::Calls | Class::Reverse | Class::Bulk => &self.0.members,
         };
-        let stream = start.into_stream(config.clone()).await.map_err(LinkError::of_handshake)?;
+        let stream = match start.into_stream(config.clone()).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, tcp)) => {
+                part(tcp).await;
+                return Err(LinkError::of_handshake(error));
+            }
+        };
         let shown = stream.get_ref().1.peer_certificates().and_then(|shown| shown.first());
         let peer = shown.and_then(|der| Certificate::read(der.clone().into_owned()).ok());
         // What was offered first is what was agreed on: each configuration knows the class that chose it.
@@ -94,6 +104,17 @@ impl Gate {
             return Err(LinkError::Protocol);
         }
         Ok(Accepted { class, peer, stream })
+    }
+}
+
+/// Lets a peer that was refused read why: closing while it still sends would throw the alert away.
+async fn part(mut tcp: TcpStream) {
+    let parting = async {
+        tcp.shutdown().await?;
+        tokio::io::copy(&mut tcp.take(PARTING_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    if !matches!(timeout(PARTING_LIMIT, parting).await, Ok(Ok(_))) {
+        tracing::debug!("a refused peer did not read why");
     }
 }
 

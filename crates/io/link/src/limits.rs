@@ -12,6 +12,11 @@ pub const HANDSHAKES_MAX: usize = 256;
 /// Handshakes under way from one address: a node has no reason for more than its classes.
 pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 32;
 
+/// How long a refused peer may take to read why, and the most that is taken of what it still sends.
+pub const PARTING_LIMIT: Duration = Duration::from_millis(500);
+/// See [`PARTING_LIMIT`].
+pub const PARTING_BYTES_MAX: u64 = 64 * 1024;
+
 /// Open conversations on one link in one direction. A node's services have some dozens each with a peer.
 pub const CONVERSATIONS_MAX: u32 = 256;
 
@@ -21,11 +26,13 @@ pub const OPENING_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of all headers of a request.
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 
-/// Bytes in flight of one conversation, and of all conversations of a link: a small call beside a busy stream stays under a
-/// millisecond with these (docs/adr/0011).
-pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// See [`STREAM_WINDOW_BYTES`].
-pub const LINK_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes in flight of one conversation: enough for what calls say, since bulk has connections of its own, and little enough
+/// for a small call beside a busy stream to stay under a millisecond (docs/adr/0011).
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// Bytes in flight of all conversations of a link: as many as its conversations together, so that those whose callers do not
+/// read, a pager or a console that was stopped, never take the room of others.
+pub const LINK_WINDOW_BYTES: u32 = CONVERSATIONS_MAX * STREAM_WINDOW_BYTES;
 
 /// Bytes of one chunk: with the nine of a frame's header it fills a TLS record.
 pub const CHUNK_BYTES: usize = 16_375;

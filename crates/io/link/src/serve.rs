@@ -9,6 +9,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +21,7 @@ use crate::{
         CHUNK_BYTES, CONVERSATIONS_MAX, HEADERS_BYTES_MAX, KEEPALIVE, LINK_WINDOW_BYTES, RESETS_MAX,
         STREAM_WINDOW_BYTES,
     },
-    link::{Counted, FAILURE_HEADER},
+    link::{ANSWER_HEADER, Counted, FAILURE_HEADER},
     opening::HEADER,
 };
 
@@ -28,8 +30,9 @@ pub trait Handler: Send + Sync + 'static {
     /// The other end that was found for one.
     type Target: Send + 'static;
 
-    /// Decides about an opening and prepares its other end. The conversation begins only if this succeeds.
-    fn open(&self, opening: Opening) -> impl Future<Output = Result<Self::Target, Failure>> + Send;
+    /// Decides about an opening, prepares its other end and says what the opener is told of it. The conversation begins
+    /// only if this succeeds.
+    fn open(&self, opening: Opening) -> impl Future<Output = Result<(Self::Target, Value), Failure>> + Send;
 
     /// Carries the conversation on to its end.
     fn run(&self, target: Self::Target, conversation: Conversation) -> impl Future<Output = ()> + Send;
@@ -78,21 +81,30 @@ async fn begin<H: Handler>(request: Request<Incoming>, handler: Arc<H>, tasks: &
         Some(Err(error)) => return denied(&Failure::invalid(format!("the conversation's opening: {error}"))),
         None => return denied(&Failure::invalid(format!("there is no header {HEADER}"))),
     };
-    let target = match handler.open(opening).await {
-        Ok(target) => target,
+    let (target, answer) = match handler.open(opening).await {
+        Ok(taken) => taken,
         Err(failure) => return denied(&failure),
     };
     let (said, body) = outgoing();
-    let conversation = Conversation::new(request.into_body(), said, None);
+    let conversation = Conversation::new(request.into_body(), said, None, Value::Null);
     tasks.spawn("conversation", async move { handler.run(target, conversation).await });
-    Response::new(body)
+    let mut response = Response::new(body);
+    if !answer.is_null() {
+        say(&mut response, ANSWER_HEADER, &answer);
+    }
+    response
+}
+
+/// Says something as JSON in a header.
+fn say<T: Serialize>(response: &mut Response<Outgoing>, header: &'static str, what: &T) {
+    let told = serde_json::to_vec(what).ok().and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+    response.headers_mut().extend(told.map(|value| (hyper::header::HeaderName::from_static(header), value)));
 }
 
 /// The answer to an opening that is turned away.
 fn denied(failure: &Failure) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::ended());
     *response.status_mut() = StatusCode::FORBIDDEN;
-    let told = serde_json::to_vec(failure).ok().and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
-    response.headers_mut().extend(told.map(|value| (hyper::header::HeaderName::from_static(FAILURE_HEADER), value)));
+    say(&mut response, FAILURE_HEADER, failure);
     response
 }

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
 
-use crate::{Certificate, Fingerprint, NodeIdentity, NodeKey, PkiError, Request, files};
+use crate::{Certificate, Fingerprint, NodeIdentity, NodeKey, PkiError, Request, files, random};
 
 /// How long an authority lives. Replacing it concerns every node at once; ten years are what others use.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -60,23 +60,32 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// The authority kept in this directory; a new one if there is none yet. The key is written before the certificate, so
-    /// a certificate without key does not come from here.
-    pub fn ensure(dir: &Path, cluster: Uid, now: UnixTime) -> Result<Self, PkiError> {
+    /// The authority kept in this directory; none if there is no whole one. The key is written before the certificate, so a
+    /// certificate without key does not come from here.
+    pub fn open(dir: &Path, cluster: Uid) -> Result<Option<Self>, PkiError> {
         let (key_path, path) = (dir.join(KEY_FILE), dir.join(CERTIFICATE_FILE));
-        let key = NodeKey::ensure(&key_path)?;
-        if let Some(pem) = files::read(&path)? {
-            let damaged = || PkiError::Damaged { path: path.clone() };
-            let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_no_pem| damaged())?;
-            if subject(&der).as_deref() != Some(&name(cluster)) || key_of(&der) != Some(key.fingerprint()) {
-                return Err(damaged());
-            }
-            let issuer = Issuer::from_ca_cert_der(&der, key.0).map_err(|_no_authority| damaged())?;
-            return Ok(Self { cluster, issuer, der });
+        let (key, pem) = (NodeKey::open(&key_path)?, files::read(&path)?);
+        let damaged = || PkiError::Damaged { path: path.clone() };
+        let (Some(key), Some(pem)) = (key, &pem) else {
+            return if pem.is_some() { Err(damaged()) } else { Ok(None) };
+        };
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_no_pem| damaged())?;
+        if subject(&der).as_deref() != Some(&name(cluster)) || key_of(&der) != Some(key.fingerprint()) {
+            return Err(damaged());
         }
+        let issuer = Issuer::from_ca_cert_der(&der, key.0).map_err(|_no_authority| damaged())?;
+        Ok(Some(Self { cluster, issuer, der }))
+    }
+
+    /// The authority kept in this directory; a new one if there is none yet.
+    pub fn ensure(dir: &Path, cluster: Uid, now: UnixTime) -> Result<Self, PkiError> {
+        if let Some(authority) = Self::open(dir, cluster)? {
+            return Ok(authority);
+        }
+        let key = NodeKey::ensure(&dir.join(KEY_FILE))?;
         let params = params(cluster, Validity { now, life: AUTHORITY_LIFE })?;
         let certificate = params.self_signed(&key.0).map_err(PkiError::crypto)?;
-        files::write(&path, &certificate.pem())?;
+        files::write(&dir.join(CERTIFICATE_FILE), &certificate.pem())?;
         Ok(Self { cluster, der: certificate.der().clone(), issuer: Issuer::new(params, key.0) })
     }
 
@@ -131,12 +140,7 @@ fn named(common_name: &str) -> DistinguishedName {
 }
 
 fn serial() -> Result<SerialNumber, PkiError> {
-    let mut bytes = [0; SERIAL_BYTES];
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_no_randomness| PkiError::crypto(std::io::Error::other("no randomness")))?;
+    let mut bytes = random::<SERIAL_BYTES>()?;
     // Positive, and of constant length.
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use crate::{NodeIdentity, PkiError};
+use crate::{LEEWAY, NodeIdentity, PkiError};
 
 /// The SHA-256 of something public: a certificate or a public key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,10 +73,11 @@ impl Certificate {
         Ok(Self { der, identity, key, not_before, not_after })
     }
 
-    /// When it ought to be renewed: at half of its life.
+    /// When it ought to be renewed: at half of its life, which began when it was signed.
     pub fn renew_at(&self) -> UnixTime {
-        let (from, to) = (self.not_before.as_secs(), self.not_after.as_secs());
-        UnixTime::since_unix_epoch(Duration::from_secs(from + to.saturating_sub(from) / 2))
+        let to = self.not_after.as_secs();
+        let signed = self.not_before.as_secs().saturating_add(LEEWAY.as_secs()).min(to);
+        UnixTime::since_unix_epoch(Duration::from_secs(signed + (to - signed) / 2))
     }
 }
 

@@ -22,10 +22,17 @@ impl NodeKey {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(PkiError::crypto)
     }
 
+    /// The key kept in this file; none if there is no file.
+    pub fn open(path: &Path) -> Result<Option<Self>, PkiError> {
+        let Some(text) = files::read_secret(path)? else { return Ok(None) };
+        let damaged = |_no_key| PkiError::Damaged { path: path.to_owned() };
+        KeyPair::from_pem(&text).map(|pair| Some(Self(pair))).map_err(damaged)
+    }
+
     /// The key kept in this file; a new one if there is none yet.
     pub fn ensure(path: &Path) -> Result<Self, PkiError> {
-        if let Some(text) = files::read_secret(path)? {
-            return KeyPair::from_pem(&text).map(Self).map_err(|_no_key| PkiError::Damaged { path: path.to_owned() });
+        if let Some(key) = Self::open(path)? {
+            return Ok(key);
         }
         let key = Self::generate()?;
         files::write_secret(path, &key.0.serialize_pem())?;

@@ -16,7 +16,9 @@ mod writer;
 
 pub use budget::{Account, Budget, HeldMax, Purpose};
 pub use frames::weight;
-pub use message::{CallContext, IncomingCall, IncomingReply, OutgoingCall, OutgoingReply, REASON_BYTES_MAX, shorten};
+pub use message::{
+    CallContext, IncomingCall, IncomingReply, OutgoingCall, OutgoingReply, REASON_BYTES_MAX, Trace, shorten,
+};
 pub use reader::{ReadError, Reader};
 pub use socket::{Peer, split};
 pub use upgraded::Upgraded;

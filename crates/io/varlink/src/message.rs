@@ -14,6 +14,20 @@ pub struct CallContext {
     /// How long the caller still waits, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// Whether the reply shall say who answered and how long that took.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trace: bool,
+}
+
+/// Who answered a call and how long that took, under a reply's top-level key `acp.trace` when the call asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace<'a> {
+    /// The node's name.
+    pub node: Cow<'a, str>,
+    /// The daemon's noun, like `cluster`.
+    pub service: Cow<'a, str>,
+    /// From the call being read to this reply being written, in microseconds.
+    pub took_us: u64,
 }
 
 /// A call as it is sent.
@@ -50,6 +64,9 @@ pub struct OutgoingReply<'a, P> {
     /// Whether more replies follow.
     #[serde(skip_serializing_if = "is_false")]
     pub continues: bool,
+    /// Who answered, if the call asked.
+    #[serde(rename = "acp.trace", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace<'a>>,
 }
 
 /// A call as it was received; its parameters are read once the method is known.
@@ -135,6 +152,8 @@ pub struct IncomingReply {
     pub parameters: Option<Box<RawValue>>,
     /// Whether more replies follow.
     pub continues: bool,
+    /// Who answered, if the call asked.
+    pub trace: Option<Trace<'static>>,
 }
 
 impl IncomingReply {
@@ -148,6 +167,7 @@ impl IncomingReply {
             error: raw.error.map(Cow::into_owned),
             parameters: raw.parameters.map(ToOwned::to_owned),
             continues: raw.continues.unwrap_or_default(),
+            trace: raw.trace,
         })
     }
 }
@@ -160,4 +180,6 @@ struct RawReply<'a> {
     parameters: Option<&'a RawValue>,
     #[serde(default)]
     continues: Option<bool>,
+    #[serde(default, rename = "acp.trace")]
+    trace: Option<Trace<'static>>,
 }

@@ -176,6 +176,13 @@ impl Reader {
         }
     }
 
+    /// Whether the peer has neither closed the connection nor sent anything: it can take a call. Does not wait.
+    pub fn is_idle(&mut self) -> bool {
+        let mut byte = [0_u8];
+        let look = rustix::net::recv(&*self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !self.frames.has_message() && !self.frames.is_midway() && matches!(look, Err(rustix::io::Errno::AGAIN))
+    }
+
     /// Turns the connection into raw bytes, beginning with those that the peer sent early.
     ///
     /// # Panics

@@ -43,8 +43,12 @@ fn calls_read_as_they_were_written() {
 fn replies_read_as_they_were_written() {
     check(CRATE, "reply", |bytes| {
         let Some(reply) = bounded(bytes, IncomingReply::decode) else { return };
-        let again =
-            OutgoingReply { error: reply.error.as_deref(), parameters: &reply.parameters, continues: reply.continues };
+        let again = OutgoingReply {
+            error: reply.error.as_deref(),
+            parameters: &reply.parameters,
+            continues: reply.continues,
+            trace: reply.trace.clone(),
+        };
         let again = IncomingReply::decode(&serde_json::to_vec(&again).expect("writable")).expect("our own");
         assert_eq!(format!("{again:?}"), format!("{reply:?}"));
     });

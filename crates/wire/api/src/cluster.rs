@@ -301,6 +301,7 @@ pub struct VerifyLogReply {
 
 /// See [`GetStatus`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The cluster's identity.
     pub cluster: Uid,

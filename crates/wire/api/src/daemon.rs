@@ -3,22 +3,25 @@
 use serde::{Deserialize, Serialize};
 use zlink::introspect::Type;
 
-use crate::Empty;
+use crate::{Empty, principal::Principal};
 
 interface! {
     /// What every daemon answers about itself.
     "acp.daemon";
     /// Says who and how the daemon is.
-    Once GetHealth(Empty) -> Health, Read, ["framework", "hypervisor"];
+    Once GetHealth(Empty) -> Health, Read, ["framework", "hypervisor", "node"];
     /// Answers the daemon's metrics in Prometheus' text format.
     Once GetMetrics(Empty) -> Metrics, Read, [];
     /// Changes what is logged until the next start: off, error, warn, info, debug or trace, or a filter like
     /// `info,acp_cluster=debug`.
     Once SetLogLevel(SetLogLevelRequest) -> SetLogLevelReply, Admin, ["framework"];
+    /// Says on whose behalf all further calls on this connection are made. Only once.
+    Once ActFor(ActForRequest) -> Empty, Internal, ["agent"];
 }
 
 /// Who and how a daemon is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
     /// The daemon's noun, like `cluster`.
     pub service: String,
@@ -60,4 +63,12 @@ pub struct SetLogLevelRequest {
 pub struct SetLogLevelReply {
     /// The filter in force before.
     pub previous: String,
+}
+
+/// See [`ActFor`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct ActForRequest {
+    /// The principal.
+    pub principal: Principal,
 }

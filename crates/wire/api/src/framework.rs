@@ -53,6 +53,7 @@ pub struct UnitRequest {
 
 /// A unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Unit {
     /// `<template>` or `<template>@<instance>`.
     pub name: String,

@@ -29,6 +29,7 @@ interface! {
 
 /// See [`CreateSystem`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateSystemRequest {
     /// The system's name.
@@ -91,6 +92,7 @@ pub struct ShutdownSystemRequest {
 
 /// See [`GetNode`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GetNodeReply {
     /// What the node can do.
     pub meta: NodeMeta,

@@ -15,8 +15,11 @@ pub enum Flavor {
 }
 
 /// What a caller must be allowed to do. Local root has every scope (policy `local-root-is-admin`), a member of the socket's
-/// group has [`Scope::Read`] (policy `local-group-reads`); API keys will carry the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// group has [`Scope::Read`] (policy `local-group-reads`); an API key has the scope it was made with and those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
 pub enum Scope {
     /// Looks, changes nothing.
     Read,
@@ -26,17 +29,18 @@ pub enum Scope {
     Write,
     /// Changes the node itself.
     Admin,
-    /// For named daemons only.
+    /// For those that a method names, only. No key has it.
     Internal,
 }
 
-/// Who may call a method: whoever has the scope, and the named daemons.
+/// Who may call a method: whoever has the scope, and the named callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// The scope a person or key needs.
     pub scope: Scope,
-    /// The daemons (by noun) that may call it whatever their scope.
-    pub daemons: &'static [&'static str],
+    /// Who may call it whatever their scope: daemons of this node by noun, and of principals without a key `node` (any
+    /// member), `renewal` and `newcomer`.
+    pub callers: &'static [&'static str],
 }
 
 /// A method of an interface, as a type: ties the name to its request and reply for callers and for handlers.
@@ -71,6 +75,8 @@ pub struct MethodDescription {
     pub access: Access,
     /// What it does.
     pub doc: &'static [&'static str],
+    /// Whether a text is a request of it, as a daemon would read it.
+    pub reads: fn(&str) -> serde_json::Result<()>,
     input: &'static idl::Type<'static>,
     output: &'static idl::Type<'static>,
 }
@@ -83,6 +89,7 @@ impl MethodDescription {
             flavor: M::FLAVOR,
             access: M::ACCESS,
             doc,
+            reads: |text| serde_json::from_str::<M::Request>(text).map(drop),
             input: <M::Request as Type>::TYPE,
             output: <M::Reply as Type>::TYPE,
         }
@@ -137,7 +144,7 @@ macro_rules! interface {
         $interface:literal;
         $(
             $(#[doc = $doc:expr])*
-            $flavor:ident $method:ident($request:ty) -> $reply:ty, $scope:ident, [$($daemon:literal),*];
+            $flavor:ident $method:ident($request:ty) -> $reply:ty, $scope:ident, [$($caller:literal),*];
         )*
     ) => {
         $(
@@ -150,7 +157,7 @@ macro_rules! interface {
                 const NAME: &'static str = concat!($interface, ".", stringify!($method));
                 const FLAVOR: $crate::Flavor = $crate::Flavor::$flavor;
                 const ACCESS: $crate::Access =
-                    $crate::Access { scope: $crate::Scope::$scope, daemons: &[$($daemon),*] };
+                    $crate::Access { scope: $crate::Scope::$scope, callers: &[$($caller),*] };
                 type Request = $request;
                 type Reply = $reply;
             }

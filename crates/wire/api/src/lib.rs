@@ -8,13 +8,17 @@
 #[macro_use]
 mod interface;
 
+pub mod agent;
 pub mod cluster;
 pub mod daemon;
 pub mod error;
 pub mod framework;
+pub mod hub;
 pub mod hypervisor;
 pub mod jobs;
 pub mod network;
+pub mod principal;
+pub mod routing;
 pub mod storage;
 pub mod vmm;
 pub mod worker;
@@ -24,10 +28,12 @@ pub use interface::{Access, Empty, Flavor, Interface, Method, MethodDescription,
 /// Every interface, for documentation and for tests that walk them all.
 pub fn all() -> Vec<Interface> {
     vec![
+        agent::interface(),
         cluster::interface(),
         daemon::interface(),
         error::interface(),
         framework::interface(),
+        hub::interface(),
         hypervisor::interface(),
         jobs::interface(),
         network::interface(),

@@ -20,6 +20,7 @@ interface! {
 
 /// See [`CreateNetwork`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateNetworkRequest {
     /// The network's name.

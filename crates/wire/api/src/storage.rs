@@ -31,6 +31,7 @@ interface! {
 
 /// See [`CreatePool`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreatePoolRequest {
     /// The pool's name.
@@ -52,6 +53,7 @@ pub struct VolumeRequest {
 
 /// See [`CreateVolume`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateVolumeRequest {
     /// The pool.
@@ -111,6 +113,7 @@ pub struct DeleteVolumeRequest {
 
 /// A volume as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VolumeReply {
     /// The layout.
     pub format: DiskFormat,
@@ -136,6 +139,7 @@ pub struct OpenVolumeReply {
 
 /// See [`ImportImage`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportImageRequest {
     /// The new image.

@@ -6,6 +6,7 @@ use zlink::introspect::Type;
 
 /// How a disk file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum DiskFormat {
@@ -17,6 +18,7 @@ pub enum DiskFormat {
 
 /// An image as it was imported. It never changes; a new content is a new image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// The pool its file lies in.
@@ -36,6 +38,7 @@ pub struct ImageSpec {
 
 /// What storage says of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImageMeta {
     /// Whether the file is there and has the size recorded.
     pub present: bool,

@@ -8,6 +8,7 @@ use crate::Kind;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum JobState {
@@ -30,6 +31,7 @@ impl JobState {
 
 /// A job as its owner reports it. The object's name is the job's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Job {
     /// Its identity.
     pub id: Uid,
@@ -64,6 +66,7 @@ pub struct Job {
 
 /// Why a job failed: an [`acp_base::Failure`] on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobError {
     /// The failure's code, as in `acp.error.<code>`.
     pub code: String,

@@ -6,6 +6,7 @@ use zlink::introspect::Type;
 
 /// What was asked of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     /// The bridge's address with prefix length, like `10.77.0.1/24`; guests get addresses from the same subnet.
@@ -24,6 +25,7 @@ fn yes() -> bool {
 
 /// Whether a network works on its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum NetworkState {
@@ -35,6 +37,7 @@ pub enum NetworkState {
 
 /// What the network service of a node says of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkMeta {
     /// Whether it works.
     pub state: NetworkState,
@@ -50,6 +53,7 @@ pub struct NetworkMeta {
 
 /// A tap of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TapMeta {
     /// The tap's link name.
     pub link: String,
@@ -61,6 +65,7 @@ pub struct TapMeta {
 
 /// Counters of one link since it was created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkStats {
     /// The link's name.
     pub link: String,
@@ -80,6 +85,7 @@ pub struct LinkStats {
 
 /// Measurements of a network or of a system's interfaces: every link of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkStats {
     /// Bridge first, then taps.
     pub links: Vec<LinkStats>,

@@ -5,6 +5,7 @@ use zlink::introspect::Type;
 
 /// What the cluster knows a node by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     /// Free text for people.
@@ -14,6 +15,7 @@ pub struct NodeSpec {
 
 /// What the hypervisor says of its node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeMeta {
     /// Processors the node can give to systems.
     pub cpus: u32,
@@ -33,6 +35,7 @@ pub struct NodeMeta {
 
 /// Measurements of the node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeStats {
     /// Share of all processors in use since the last measurement, 0 to 100.
     pub cpu_percent: f64,

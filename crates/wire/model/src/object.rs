@@ -8,6 +8,7 @@ use zlink::introspect::Type;
 
 /// Every kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum Kind {
@@ -76,6 +77,7 @@ impl FromStr for Kind {
 
 /// Which half of an object's description a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum Facet {
@@ -87,6 +89,7 @@ pub enum Facet {
 
 /// One object: what was asked (spec) and what its reporters say (slots).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Object {
     /// The kind.
     pub kind: Kind,
@@ -129,6 +132,7 @@ impl Object {
 
 /// What one reporter says of one object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Slot {
     /// Who says it: `<service>@<node>`.
     pub reporter: String,

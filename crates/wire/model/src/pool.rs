@@ -6,6 +6,7 @@ use zlink::introspect::Type;
 
 /// How a pool stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum PoolDriver {
@@ -15,6 +16,7 @@ pub enum PoolDriver {
 
 /// What was asked of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PoolSpec {
     /// How it stores.
@@ -28,6 +30,7 @@ pub struct PoolSpec {
 
 /// Whether a pool works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum PoolState {
@@ -39,6 +42,7 @@ pub enum PoolState {
 
 /// What storage says of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolMeta {
     /// Whether it works.
     pub state: PoolState,
@@ -51,6 +55,7 @@ pub struct PoolMeta {
 
 /// Measurements of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolStats {
     /// Size of the file system in bytes.
     pub capacity_bytes: u64,

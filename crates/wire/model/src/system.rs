@@ -6,6 +6,7 @@ use zlink::introspect::Type;
 
 /// What was asked of a system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SystemSpec {
     /// The node it is pinned to.
@@ -27,6 +28,7 @@ pub struct SystemSpec {
 
 /// One disk of a system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DiskSpec {
     /// The pool its volume lies in.
@@ -42,6 +44,7 @@ pub struct DiskSpec {
 
 /// One network interface of a system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NicSpec {
     /// The network it is attached to.
@@ -56,6 +59,7 @@ pub struct NicSpec {
 
 /// Whether a system should run: its node's own decision for a pinned system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum PowerIntent {
@@ -67,6 +71,7 @@ pub enum PowerIntent {
 
 /// What a system is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum SystemState {
@@ -90,6 +95,7 @@ pub enum SystemState {
 
 /// Why a system last stopped running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum ExitReason {
@@ -109,6 +115,7 @@ pub enum ExitReason {
 
 /// What the hypervisor says of a system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SystemMeta {
     /// What it is doing.
     pub state: SystemState,
@@ -137,6 +144,7 @@ pub struct SystemMeta {
 
 /// Measurements of a system.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SystemStats {
     /// Processor use of QEMU since the last measurement in percent of one processor.
     pub cpu_percent: f64,

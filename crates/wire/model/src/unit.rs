@@ -5,6 +5,7 @@ use zlink::introspect::Type;
 
 /// What a unit is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum UnitState {
@@ -26,6 +27,7 @@ pub enum UnitState {
 
 /// What the framework says of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnitMeta {
     /// What it is doing.
     pub state: UnitState,
@@ -50,6 +52,7 @@ pub struct UnitMeta {
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnitExit {
     /// Exit status, if it ended by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +70,7 @@ pub struct UnitExit {
 
 /// Measurements of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnitStats {
     /// Processor time used, in milliseconds.
     pub cpu_ms: u64,

@@ -8,6 +8,7 @@ use crate::image::DiskFormat;
 
 /// What storage says of a volume. The object's name is `<pool>/<volume>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VolumeMeta {
     /// The pool it lies in.
     pub pool: Name,
@@ -29,6 +30,7 @@ pub struct VolumeMeta {
 
 /// What lies below a linked clone: an image or a volume of the same pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Backing {
     /// `image` or `volume`.
     pub kind: crate::Kind,

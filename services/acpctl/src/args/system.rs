@@ -27,6 +27,9 @@ pub enum SystemVerb {
         /// The pool of its disk [default: the image's]
         #[arg(long)]
         pool: Option<Name>,
+        /// The node it shall be on [default: the one that creates it]
+        #[arg(long, value_name = "NODE")]
+        on: Option<Name>,
         /// A network to attach it to; can be given several times
         #[arg(long = "network", value_name = "NETWORK")]
         networks: Vec<Name>,

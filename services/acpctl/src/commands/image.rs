@@ -21,6 +21,9 @@ pub(super) async fn run(session: &mut Session, verb: ImageVerb) -> Result<u8, Fa
         ImageVerb::Import { name, from, pool, sha256, wait } => {
             let done = format!("image {name} is imported");
             let (url, source, fds) = if from == STDIN { address_from_stdin()? } else { open(&from)? };
+            if !fds.is_empty() && !session.acp().is_direct().await? {
+                return Err(not_handed_over(session, &from));
+            }
             let request = ImportImageRequest { name, pool, url, source, sha256 };
             let (started, _none) = session.service("storage")?.call_fds::<ImportImage>(request, fds).await?;
             wait::conclude(session, "storage", started, wait.wait, &done).await
@@ -89,6 +92,19 @@ fn open(from: &str) -> Result<Source, Failure> {
     }
     let source = std::path::absolute(path).map_or_else(|_| from.to_owned(), |path| path.to_string_lossy().into_owned());
     Ok((None, Some(source), vec![file.into()]))
+}
+
+/// An open file goes from process to process of one node, and through no agent.
+fn not_handed_over(session: &Session, from: &str) -> Failure {
+    match session.acp().node().filter(|_| session.is_elsewhere()) {
+        Some(node) => Failure::precondition(format!(
+            "the file {from} is on this node and cannot be handed over to {node}: import it there from a copy, or give an \
+             address from which {node} can fetch it"
+        )),
+        None => Failure::precondition(format!(
+            "with a key the call goes through the agent, which hands over no file: import {from} without --key-file, as root"
+        )),
+    }
 }
 
 fn file_failure(path: &str, error: &io::Error) -> Failure {

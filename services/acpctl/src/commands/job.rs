@@ -1,7 +1,6 @@
 //! `acpctl job`.
 
 use acp_base::{Code, Failure, Uid};
-use acp_wire_api::jobs::{Cancel, Get, JobRequest};
 use acp_wire_model::Kind;
 
 use super::{list, show};
@@ -27,7 +26,7 @@ pub(super) async fn run(session: &mut Session, verb: JobVerb) -> Result<u8, Fail
         JobVerb::Cancel(job) => {
             let id = find(session, &job.id).await?;
             let owner = owner(session, id).await?;
-            let job = session.call::<Cancel>(owner, JobRequest { id }).await?.job;
+            let job = session.acp().jobs(owner).cancel(id).await?;
             session.out.done(&format!("{} {} was asked to end", job.verb, job.object_name), &job)?;
             Ok(crate::DONE)
         }
@@ -60,7 +59,7 @@ fn select<'a>(names: &[&'a str], text: &str) -> Result<&'a str, Failure> {
 async fn owner(session: &Session, id: Uid) -> Result<&'static str, Failure> {
     let mut silent = None;
     for owner in OWNERS {
-        match session.call::<Get>(owner, JobRequest { id }).await {
+        match session.acp().jobs(owner).get(id).await {
             Ok(_) => return Ok(owner),
             Err(failure) if failure.code == Code::NotFound => {}
             Err(failure) => silent = Some(failure),

@@ -1,17 +1,13 @@
 //! `acpctl object`.
 
-use std::time::Duration;
-
-use acp_base::{Code, Failure};
-use acp_wire_api::cluster::{Watch, WatchChange, WatchEvent, WatchReply, WatchRequest};
+use acp_base::Failure;
+use acp_client::ObjectNews;
+use acp_wire_api::cluster::{WatchChange, WatchEvent};
 use acp_wire_model::Kind;
 use serde_json::{Value, json};
 
 use super::show;
 use crate::{args::ObjectVerb, columns, error, output::to_value, session::Session, view};
-
-/// The pause before a watch that was lost is taken up again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(session: &mut Session, verb: ObjectVerb) -> Result<u8, Failure> {
     match verb {
@@ -27,30 +23,26 @@ pub(super) async fn run(session: &mut Session, verb: ObjectVerb) -> Result<u8, F
     }
 }
 
-/// Prints changes until it is ended; a cluster service that restarts is asked to continue.
-async fn watch(session: &mut Session, kind: Kind, mut cursor: Option<String>) -> Result<u8, Failure> {
+/// Prints changes until it is ended.
+async fn watch(session: &mut Session, kind: Kind, cursor: Option<String>) -> Result<u8, Failure> {
+    let mut watch = session.acp().objects().watch(vec![kind], cursor);
+    let mut is_told = false;
     loop {
-        match follow(session, kind, &mut cursor).await {
-            Err(failure) if failure.code == Code::Unavailable && cursor.is_some() => {
-                error::say(&format!("watch lost ({failure}); continuing"));
-                tokio::time::sleep(RETRY_PAUSE).await;
+        match watch.next().await? {
+            ObjectNews::Events(events, cursor) => {
+                is_told = false;
+                for event in &events {
+                    print(session, event, &cursor)?;
+                }
             }
-            result => return result,
+            ObjectNews::Lost(failure) => {
+                if !is_told {
+                    error::say(&format!("watch lost ({failure}); continuing"));
+                }
+                is_told = true;
+            }
         }
     }
-}
-
-async fn follow(session: &mut Session, kind: Kind, cursor: &mut Option<String>) -> Result<u8, Failure> {
-    let request = WatchRequest { kinds: vec![kind], cursor: cursor.clone(), without_stats: false };
-    let mut replies = session.service("cluster")?.stream::<Watch>(request).await?;
-    while let Some(reply) = replies.next().await {
-        let WatchReply { events, cursor: next } = reply?;
-        for event in events {
-            print(session, &event, &next)?;
-        }
-        *cursor = Some(next);
-    }
-    Err(Failure::unavailable("the watch ended"))
 }
 
 fn print(session: &mut Session, event: &WatchEvent, cursor: &str) -> Result<(), Failure> {

@@ -81,8 +81,9 @@ fn concluded(session: &mut Session, reply: &UnitReply, wanted: UnitState) -> Res
     if unit.meta.state != wanted {
         let reason = if unit.meta.reason.is_empty() { String::new() } else { format!(": {}", unit.meta.reason) };
         return Err(Failure::precondition(format!(
-            "{} is {state}{reason}; see: acpctl service log {}",
-            unit.name, unit.name
+            "{} is {state}{reason}; see: {}",
+            unit.name,
+            session.advice(&format!("service log {}", unit.name))
         )));
     }
     session.out.done(&format!("{} is {state}", unit.name), &view(unit)?)?;

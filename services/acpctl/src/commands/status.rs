@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use acp_base::{ByteSize, Code, Failure};
-use acp_io_client::ServiceClient;
+use acp_client::ServiceClient;
 use acp_wire_api::{
     Empty, Method,
+    agent::{self, AgentStatus},
     cluster::{GetStatus, Status},
     daemon::{GetHealth, Health},
     framework::{ListUnits, Unit},
@@ -15,7 +16,10 @@ use acp_wire_model::{Kind, unit::UnitState};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::service;
+use super::{
+    cluster::{AGENT, status::standing},
+    service,
+};
 use crate::{
     output::{Column, Style, to_value},
     session::Session,
@@ -23,7 +27,7 @@ use crate::{
 };
 
 /// The daemons of a node, in start order.
-const DAEMONS: [&str; 5] = ["framework", "cluster", "storage", "network", "hypervisor"];
+const DAEMONS: [&str; 8] = ["framework", "cluster", "storage", "network", "hypervisor", "hub", "agent", "api"];
 
 /// How long one daemon may take if the caller gives no time: somebody looks at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -45,6 +49,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug)]
 struct Node {
     cluster: Option<Status>,
+    agent: Option<AgentStatus>,
     host: Option<GetNodeReply>,
     services: Vec<Value>,
     counts: BTreeMap<&'static str, BTreeMap<String, u64>>,
@@ -65,10 +70,11 @@ pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
 
 async fn ask(session: &Session) -> Result<Node, Failure> {
     let healths = join_all(DAEMONS.map(|noun| call::<GetHealth>(session, noun)));
-    let (healths, units, cluster, host, counts) = tokio::join!(
+    let (healths, units, cluster, agent, host, counts) = tokio::join!(
         healths,
         call::<ListUnits>(session, service::FRAMEWORK),
         call::<GetStatus>(session, "cluster"),
+        call::<agent::GetStatus>(session, AGENT),
         call::<GetNode>(session, "hypervisor"),
         count(session),
     );
@@ -86,7 +92,7 @@ async fn ask(session: &Session) -> Result<Node, Failure> {
     // Who did not answer here did not answer for its health either, which is a problem already.
     let counts = counts.unwrap_or_default();
     problems.extend(object_problems(&counts));
-    Ok(Node { cluster: cluster.ok(), host: host.ok(), services, counts, problems })
+    Ok(Node { cluster: cluster.ok(), agent: agent.ok(), host: host.ok(), services, counts, problems })
 }
 
 async fn call<M: Method<Request = Empty>>(session: &Session, noun: &str) -> Result<M::Reply, Failure> {
@@ -94,7 +100,7 @@ async fn call<M: Method<Request = Empty>>(session: &Session, noun: &str) -> Resu
 }
 
 fn patient(session: &Session, noun: &str) -> Result<ServiceClient, Failure> {
-    Ok(session.service(noun)?.deadline(session.timeout().unwrap_or(PATIENCE)))
+    Ok(session.daemon(noun)?.deadline(session.timeout().unwrap_or(PATIENCE)))
 }
 
 /// How many objects there are in which state.
@@ -176,15 +182,16 @@ fn render(node: &Node, services: &str) -> String {
         Some(status) => {
             line("Node:", format!("{} ({})", status.node, status.node_uid));
             line(
-                "Cluster:",
+                "Database:",
                 format!(
                     "epoch {}, index {}, {} objects, {} slots",
                     status.epoch, status.index, status.objects, status.slots
                 ),
             );
         }
-        None => line("Cluster:", "does not answer".to_owned()),
+        None => line("Database:", "not known: cluster does not answer".to_owned()),
     }
+    line("Cluster:", node.agent.as_ref().map_or_else(|| "not known: agent does not answer".to_owned(), standing));
     match &node.host {
         Some(GetNodeReply { meta, stats }) => {
             line("Accelerator:", accelerator(&meta.accelerator, &meta.accelerator_reason));
@@ -234,6 +241,7 @@ fn as_value(node: &Node) -> Result<Value, Failure> {
         "ok": node.problems.is_empty(),
         "problems": node.problems,
         "cluster": to_value(&node.cluster)?,
+        "agent": to_value(&node.agent)?,
         "host": to_value(&node.host)?,
         "services": node.services,
         "pools": node.counts.get("pools"),

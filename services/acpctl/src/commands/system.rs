@@ -2,10 +2,7 @@
 
 use acp_base::{Failure, Name};
 use acp_wire_api::{
-    hypervisor::{
-        CreateSystem, CreateSystemRequest, DeleteSystem, ResetSystem, ShutdownSystem, ShutdownSystemRequest,
-        StartSystem, StopSystem, SystemRequest,
-    },
+    hypervisor::CreateSystemRequest,
     jobs::Started,
     vmm::{ReadConsole, ReadConsoleRequest},
 };
@@ -19,7 +16,8 @@ const HYPERVISOR: &str = "hypervisor";
 
 pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, Failure> {
     match verb {
-        SystemVerb::Create { name, image, cpus, memory, disk, pool, networks, autostart, start, wait } => {
+        SystemVerb::Create { name, image, cpus, memory, disk, pool, on, networks, autostart, start, wait } => {
+            session.place(on.as_ref()).await?;
             let request = CreateSystemRequest {
                 name: name.clone(),
                 image,
@@ -30,7 +28,7 @@ pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, F
                 networks,
                 autostart,
             };
-            let created = session.call::<CreateSystem>(HYPERVISOR, request).await?;
+            let created = session.acp().systems().create(request).await?;
             let job = Started { job: Some(created.job) };
             if !start {
                 return wait::conclude(session, HYPERVISOR, job, wait.wait, &format!("system {name} is created")).await;
@@ -44,25 +42,23 @@ pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, F
         SystemVerb::Start { name, wait } => start(session, name, wait.wait).await,
         SystemVerb::Stop { name, wait } => {
             session.confirm(&format!("end system {name} at once, as if its plug were pulled"))?;
-            let started = session.call::<StopSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            let started = session.acp().systems().stop(&name).await?;
             wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is stopped")).await
         }
         SystemVerb::Shutdown { name, within, force, wait } => {
-            let timeout_ms = within.map(|span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX));
-            let request = ShutdownSystemRequest { name: name.clone(), timeout_ms, force };
-            let started = session.call::<ShutdownSystem>(HYPERVISOR, request).await?;
+            let started = session.acp().systems().shutdown(&name, within.map(|span| span.0), force).await?;
             wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is shut down")).await
         }
         SystemVerb::Reset(system) => {
             let name = system.name;
             session.confirm(&format!("reset system {name} without telling its guest"))?;
-            session.call::<ResetSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            session.acp().systems().reset(&name).await?;
             session.out.done(&format!("system {name} is reset"), &json!({ "name": name }))?;
             Ok(crate::DONE)
         }
         SystemVerb::Delete { name, wait } => {
             session.confirm(&format!("delete system {name} with its disks"))?;
-            let started = session.call::<DeleteSystem>(HYPERVISOR, SystemRequest { name: name.clone() }).await?;
+            let started = session.acp().systems().delete(&name).await?;
             wait::conclude(session, HYPERVISOR, started, wait.wait, &format!("system {name} is deleted")).await
         }
         SystemVerb::Console { name, backlog } => console::run(session, &name, backlog).await,
@@ -72,13 +68,13 @@ pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, F
 
 async fn start(session: &mut Session, name: Name, is_waiting: bool) -> Result<u8, Failure> {
     let done = format!("system {name} is running");
-    let started = session.call::<StartSystem>(HYPERVISOR, SystemRequest { name }).await?;
+    let started = session.acp().systems().start(&name).await?;
     wait::conclude(session, HYPERVISOR, started, is_waiting, &done).await
 }
 
 async fn log(session: &mut Session, name: &Name, bytes: u32, follow: bool) -> Result<u8, Failure> {
     let system = session.get(Kind::System, name.as_str()).await?;
-    let vmm = session.vmm(&system.uid).map_err(|_missing| console::not_running(&system))?;
+    let vmm = console::monitor(session, &system)?;
     let replies = vmm.stream::<ReadConsole>(ReadConsoleRequest { bytes, follow }).await?;
     let mut replies = if follow { replies } else { replies.bounded() };
     while let Some(reply) = replies.next().await {

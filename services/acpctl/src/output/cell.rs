@@ -3,7 +3,7 @@
 use acp_base::ByteSize;
 use serde_json::Value;
 
-use super::{STALE_MS, age};
+use super::{STALE_MS, age, until};
 
 /// How a value is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) enum Style {
     Percent,
     /// Milliseconds since the Unix epoch, as the time since then.
     Since,
+    /// Milliseconds since the Unix epoch, as the time until then.
+    Until,
     /// The beginning of a digest.
     Digest,
     /// The number of elements.
@@ -56,8 +58,8 @@ impl Tone {
 
     fn of_state(state: &str) -> Self {
         match state {
-            "running" | "ready" | "up" | "succeeded" => Self::Good,
-            "failed" | "degraded" | "backoff" => Self::Bad,
+            "running" | "ready" | "up" | "online" | "succeeded" => Self::Good,
+            "failed" | "degraded" | "backoff" | "offline" => Self::Bad,
             "stopped" | "cancelled" | "" => Self::Neutral,
             _ => Self::Watch,
         }
@@ -100,6 +102,7 @@ impl Style {
             Self::CpuTime => value.as_u64().map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100)),
             Self::Percent => value.as_f64().map(|percent| format!("{percent:.0}%")),
             Self::Since => value.as_u64().map(|ms| age(now_ms.saturating_sub(ms))),
+            Self::Until => value.as_u64().map(|ms| until(ms, now_ms)),
             Self::Digest => value.as_str().map(|digest| digest.chars().take(DIGEST_DIGITS).collect()),
             Self::Count => value.as_array().map(|elements| elements.len().to_string()),
             Self::Each(key) => value.as_array().map(|elements| each(elements, key)),
@@ -153,6 +156,8 @@ mod tests {
         assert_eq!(text(Style::Percent, json!(12.6)), "13%");
         assert_eq!(text(Style::Since, json!(40_000)), "1m");
         assert_eq!(text(Style::Since, json!(140_000)), "0s");
+        assert_eq!(text(Style::Until, json!(140_000)), "in 40s");
+        assert_eq!(text(Style::Until, json!(40_000)), "expired");
         assert_eq!(text(Style::Digest, json!("0123456789abcdef")), "0123456789ab");
         assert_eq!(text(Style::Count, json!([1, 2])), "2");
         assert_eq!(text(Style::Each("network"), json!([{"network": "a"}, {"network": "b"}, {}])), "a,b");

@@ -85,7 +85,7 @@ fn scalar(key: &str, value: &Value) -> String {
     let number = value.as_u64();
     let text = match key {
         "age_ms" => number.map(age),
-        "since_ms" | "started_ms" | "ended_ms" => number.and_then(instant),
+        "since_ms" | "started_ms" | "ended_ms" | "joined_ms" => number.and_then(instant),
         _ if key.ends_with("_bytes") => number.map(|bytes| ByteSize(bytes).to_string()),
         _ if key.ends_with("_ms") => number.map(|ms| format!("{}.{:03}s", ms / 1000, ms % 1000)),
         _ if key.ends_with("_percent") => value.as_f64().map(|percent| format!("{percent:.1}%")),

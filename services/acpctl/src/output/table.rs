@@ -14,7 +14,7 @@ pub(crate) struct Column(pub(crate) &'static str, pub(crate) &'static str, pub(c
 const BOLD: &str = "1";
 
 /// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

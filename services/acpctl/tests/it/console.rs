@@ -29,7 +29,7 @@ use crate::node::{LIMIT, Node, only, system};
 
 /// A vmm whose guest echoes every byte in upper case. At `x` it closes the connection, as a vmm that restarts does; who
 /// attaches again has to know how far he was.
-fn add_vmm(node: &mut Node) -> Arc<AtomicU32> {
+pub(crate) fn add_vmm(node: &mut Node) -> Arc<AtomicU32> {
     let attached = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&attached);
     let mut router = Router::new();
@@ -85,7 +85,7 @@ async fn a_system_that_does_not_run_has_no_console() {
 }
 
 /// Both ends of a pseudo terminal.
-fn terminal() -> (tokio::fs::File, OwnedFd) {
+pub(crate) fn terminal() -> (tokio::fs::File, OwnedFd) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
     grantpt(&ours).expect("granted");
     unlockpt(&ours).expect("unlocked");
@@ -94,7 +94,7 @@ fn terminal() -> (tokio::fs::File, OwnedFd) {
     (tokio::fs::File::from_std(ours.into()), theirs.into())
 }
 
-async fn until(screen: &mut tokio::fs::File, seen: &mut String, text: &str) {
+pub(crate) async fn until(screen: &mut tokio::fs::File, seen: &mut String, text: &str) {
     let mut chunk = [0; 1024];
     while !seen.contains(text) {
         let count = timeout(LIMIT, screen.read(&mut chunk)).await;

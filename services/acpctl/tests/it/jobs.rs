@@ -43,7 +43,7 @@ fn job(number: u128, state: JobState, error: Option<JobError>) -> Job {
 
 /// A hypervisor whose systems start by job 1, which succeeds, or job 2, which lacks memory, and which goes away once while
 /// the job is watched.
-fn add_hypervisor(node: &mut Node) -> Arc<AtomicU32> {
+pub(crate) fn add_hypervisor(node: &mut Node) -> Arc<AtomicU32> {
     let watches = Arc::new(AtomicU32::new(0));
     let mut router = Router::new();
     router.once::<StartSystem, _, _>(|call| {

@@ -1,6 +1,8 @@
 //! The program itself, called as an operator calls it, with fake daemons behind the sockets.
 
+mod cluster;
 mod console;
+mod elsewhere;
 mod errors;
 mod jobs;
 mod node;

@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use acp_base::{Failure, Uid};
+use acp_dev_nodes::Nodes;
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Interface, Method,
@@ -25,17 +26,27 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A run directory with daemons in it.
 pub(crate) struct Node {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    name: &'static str,
     daemons: Vec<Context>,
+    /// What is removed with it.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder"), daemons: Vec::new() }
+        let temporary = tempfile::tempdir().expect("a folder");
+        let folder = temporary.path().to_owned();
+        Self { folder, name: "n1", daemons: Vec::new(), _temporary: Some(temporary) }
+    }
+
+    /// One of two nodes with an agent between them.
+    pub(crate) fn of(nodes: &Nodes, name: &'static str) -> Self {
+        Self { folder: nodes.run(name), name, daemons: Vec::new(), _temporary: None }
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Adds a daemon that answers these methods alone.
@@ -50,9 +61,10 @@ impl Node {
         interfaces: Vec<Interface>,
         router: Router,
     ) {
-        let mut context = Context::for_test(noun, self.folder.path(), interfaces);
+        let mut context = Context::for_test(noun, &self.folder, interfaces);
+        context.node = self.name.parse().expect("a name");
         if instance.is_some() {
-            std::fs::create_dir_all(self.folder.path().join(noun)).expect("a folder");
+            std::fs::create_dir_all(self.folder.join(noun)).expect("a folder");
         }
         context.instance = instance;
         context.serve(router).expect("the fake daemon serves");
@@ -87,7 +99,7 @@ impl Node {
     /// The program with these arguments and no terminal.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_acpctl"));
-        command.args(line.split(' ')).env("ACP_RUN_DIR", self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(line.split(' ')).env("ACP_RUN_DIR", &self.folder).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
@@ -122,7 +134,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("text");
         Self { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -62,6 +62,19 @@ user = "hypervisor"
 requires = ["network", "storage"]
 readiness = "exec"
 
+# Not started here.
+[template.hub]
+program = "/bin/false"
+user = "hub"
+
+[template.agent]
+program = "/bin/false"
+user = "agent"
+
+[template.api]
+program = "/bin/false"
+user = "api"
+
 [template.script]
 program = "/bin/sh"
 arguments = ["-c"]

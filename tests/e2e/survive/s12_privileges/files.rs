@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{BASE, CLUSTER, HYPERVISOR, NETWORK, SHIM, STORAGE, SYSTEMS};
+use super::{AGENT, API, BASE, CLUSTER, HUB, HYPERVISOR, NETWORK, SHIM, STORAGE, SYSTEMS};
 use crate::world::World;
 
 /// Who owns something.
@@ -71,6 +71,15 @@ const RULES: &[Rule] = &[
     Rule("state/storage-worker/**", '*', Is(STORAGE), Is(STORAGE), &[]),
     Rule("state/hypervisor", 'd', Is(HYPERVISOR), Is(HYPERVISOR), &[0o700]),
     Rule("state/hypervisor/**", '*', Is(HYPERVISOR), Is(HYPERVISOR), &[]),
+    Rule("state/hub", 'd', Is(HUB), Is(HUB), &[0o700]),
+    Rule("state/hub/*.key", 'f', Is(HUB), Is(HUB), &[0o600]),
+    Rule("state/hub/**", '*', Is(HUB), Is(HUB), &[]),
+    Rule("state/agent", 'd', Is(AGENT), Is(AGENT), &[0o700]),
+    Rule("state/agent/*.key", 'f', Is(AGENT), Is(AGENT), &[0o600]),
+    Rule("state/agent/**", '*', Is(AGENT), Is(AGENT), &[]),
+    Rule("state/api", 'd', Is(API), Is(API), &[0o700]),
+    Rule("state/api/**", '*', Is(API), Is(API), &[]),
+    Rule("state/root.key", 'f', ROOT, ROOT, &[0o600]),
     // Passed through and not listed: dnsmasq, another user, reads MACs, addresses and names of systems below. The incarnation
     // counts starts.
     Rule("state/network", 'd', Is(NETWORK), Is(NETWORK), &[0o711]),

@@ -10,7 +10,7 @@ use acp_dev_testkit::{cgroup, process, record::Record};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{BASE, CLUSTER, DNSMASQ, HYPERVISOR, NETWORK, SHIM, STORAGE, SYSTEMS};
+use super::{AGENT, API, BASE, CLUSTER, DNSMASQ, HUB, HYPERVISOR, NETWORK, SHIM, STORAGE, SYSTEMS};
 use crate::world::World;
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -44,12 +44,15 @@ const fn daemon(template: &'static str, user: u32) -> Expected {
     Expected { template, who, in_group: true, device: None, capabilities: 0, is_sandboxed: false }
 }
 
-const EXPECTED: [Expected; 8] = [
+const EXPECTED: [Expected; 11] = [
     daemon("cluster", CLUSTER),
     daemon("storage", STORAGE),
     daemon("storage-worker", STORAGE),
     Expected { device: Some(TUN), capabilities: NET_ADMIN, ..daemon("network", NETWORK) },
     Expected { device: Some(KVM), ..daemon("hypervisor", HYPERVISOR) },
+    daemon("hub", HUB),
+    daemon("agent", AGENT),
+    daemon("api", API),
     Expected { in_group: false, capabilities: NET_ADMIN | NET_RAW | NET_BIND_SERVICE, ..daemon("dnsmasq", DNSMASQ) },
     Expected { who: Who::System, in_group: false, ..daemon("vmm", 0) },
     Expected { who: Who::System, in_group: false, device: Some(KVM), is_sandboxed: true, ..daemon("qemu", 0) },

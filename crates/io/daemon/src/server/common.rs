@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak, atomic::Ordering};
 
 use acp_base::Failure;
-use acp_wire_api::daemon::{GetHealth, GetMetrics, Health, Metrics, SetLogLevel, SetLogLevelReply};
+use acp_wire_api::daemon::{ActFor, GetHealth, GetMetrics, Health, Metrics, SetLogLevel, SetLogLevelReply};
 
 use super::Shared;
 use crate::{Context, Router, telemetry};
@@ -26,6 +26,8 @@ pub(super) fn add_routes(router: &mut Router, context: &Context) {
         handle.run_upkeep();
         std::future::ready(Ok(Metrics { text: handle.render() }))
     });
+    // It changes the connection that it comes on, which answers it itself.
+    router.once::<ActFor, _, _>(|_call| std::future::ready(Err(Failure::internal("a connection acts, not a handler"))));
     router.once::<SetLogLevel, _, _>(move |call| {
         let previous = log.set(&call.request.level);
         std::future::ready(previous.map(|previous| {

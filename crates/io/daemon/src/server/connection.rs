@@ -1,14 +1,15 @@
 //! One connection: its calls, one after the other.
 
 use std::{
+    borrow::Cow,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use acp_base::{Code, Failure};
-use acp_io_varlink::{Account, IncomingCall, OutgoingReply, Peer, Purpose, ReadError, Reader, Writer};
-use acp_wire_api::{Flavor, error};
+use acp_io_varlink::{Account, IncomingCall, OutgoingReply, Peer, Purpose, ReadError, Reader, Trace, Writer};
+use acp_wire_api::{Empty, Flavor, Method as _, daemon::ActFor, error};
 use serde_json::Value;
 use tokio::{
     net::UnixStream,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     Caller,
-    router::{CallContext, Encoded, Handler, Outgoing, RawRequest, Route},
+    router::{self, CallContext, Encoded, Handler, Outgoing, RawRequest, Route},
 };
 
 /// How long a call may take whose caller names no deadline.
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     writer: Writer,
     caller: Caller,
     account: Arc<Account>,
+    /// When the call was read that is being answered, if it asked for a trace.
+    traced: Option<Instant>,
     shared: Arc<Shared>,
 }
 
@@ -64,7 +67,7 @@ impl Connection {
         let account = shared.budget.open(peer.uid);
         let (reader, writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX, Some(Arc::clone(&account)));
         let caller = Caller::new(peer, &shared.context.identities);
-        Self { reader, writer, caller, account, shared }
+        Self { reader, writer, caller, account, traced: None, shared }
     }
 
     /// Answers calls until one asks for the raw connection, or the connection ends.
@@ -136,12 +139,16 @@ impl Connection {
 
     async fn answer(&mut self, call: IncomingCall, fds: Vec<OwnedFd>) -> Result<Option<Upgrade>, Ended> {
         self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        self.traced = call.context.trace.then(Instant::now);
         let Some(route) = self.shared.router.get(&call.method).cloned() else {
             return self.answer_standard(&call).await.map(|()| None);
         };
         if let Err(failure) = self.admit(&call, &route) {
             metrics::counter!("acp_calls_refused_total", "code" => failure.code.name()).increment(1);
             return if call.oneway { Ok(None) } else { self.fail(&failure).await.map(|()| None) };
+        }
+        if call.method == ActFor::NAME {
+            return self.act_for(&call).await.map(|()| None);
         }
         let started = Instant::now();
         let asked = call.context.deadline_ms.map_or(DEADLINE_DEFAULT, Duration::from_millis);
@@ -168,6 +175,17 @@ impl Connection {
         }
     }
 
+    /// The one call that changes the connection itself.
+    async fn act_for(&mut self, call: &IncomingCall) -> Result<(), Ended> {
+        let named = router::parameters::<ActFor>(call.parameters.as_deref())
+            .and_then(|request| self.caller.act_for(request.principal))
+            .and_then(|()| router::encode::<ActFor>(&Empty {}, Vec::new()));
+        match named {
+            Ok(reply) => self.reply(reply, false).await,
+            Err(failure) => self.fail(&failure).await,
+        }
+    }
+
     fn admit(&self, call: &IncomingCall, route: &Route) -> Result<(), Failure> {
         self.caller.check(&call.method, route.access).inspect_err(|failure| {
             if let Some(unsaid) = self.shared.refusals.admit() {
@@ -190,7 +208,7 @@ impl Connection {
     async fn answer_once(
         &mut self,
         method: &str,
-        answer: crate::router::BoxFuture<Result<Encoded, Failure>>,
+        answer: router::BoxFuture<Result<Encoded, Failure>>,
         deadline: Instant,
         oneway: bool,
     ) -> Result<(), Ended> {
@@ -209,7 +227,7 @@ impl Connection {
     /// first reply is the only one.
     async fn answer_many(
         &mut self,
-        mut answer: crate::router::BoxFuture<Result<Encoded, Failure>>,
+        mut answer: router::BoxFuture<Result<Encoded, Failure>>,
         mut incoming: mpsc::Receiver<Outgoing>,
         more: bool,
     ) -> Result<(), Ended> {
@@ -261,11 +279,11 @@ impl Connection {
         if call.oneway {
             return Ok(());
         }
-        self.write(&OutgoingReply { error: error.as_deref(), parameters: &parameters, continues: false }, &[]).await
+        self.write(error.as_deref(), &parameters, false, &[]).await
     }
 
     async fn reply(&mut self, reply: Encoded, continues: bool) -> Result<(), Ended> {
-        self.write(&OutgoingReply { error: None, parameters: &reply.parameters, continues }, &reply.fds).await
+        self.write(None, &reply.parameters, continues, &reply.fds).await
     }
 
     async fn fail(&mut self, failure: &Failure) -> Result<(), Ended> {
@@ -275,12 +293,24 @@ impl Connection {
         metrics::counter!("acp_calls_failed_total", "code" => failure.code.name()).increment(1);
         let parameters = error::parameters(failure);
         let name = error::error_name(failure.code);
-        self.write(&OutgoingReply { error: Some(&name), parameters: &parameters, continues: false }, &[]).await
+        self.write(Some(&name), &parameters, false, &[]).await
     }
 
-    async fn write<P: serde::Serialize>(&mut self, reply: &OutgoingReply<'_, P>, fds: &[OwnedFd]) -> Result<(), Ended> {
+    async fn write<P: serde::Serialize>(
+        &mut self,
+        error: Option<&str>,
+        parameters: &P,
+        continues: bool,
+        fds: &[OwnedFd],
+    ) -> Result<(), Ended> {
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        match timeout(WRITE_TIMEOUT, self.writer.send(reply, &fds)).await {
+        let trace = self.traced.map(|read| Trace {
+            node: Cow::Borrowed(self.shared.context.node.as_str()),
+            service: Cow::Borrowed(self.shared.context.noun),
+            took_us: u64::try_from(read.elapsed().as_micros()).unwrap_or(u64::MAX),
+        });
+        let reply = OutgoingReply { error, parameters, continues, trace };
+        match timeout(WRITE_TIMEOUT, self.writer.send(&reply, &fds)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(Ended),
             Err(_elapsed) => {
@@ -302,4 +332,4 @@ impl Connection {
 }
 
 /// What takes the raw connection over.
-struct Upgrade(Box<dyn FnOnce(acp_io_varlink::Upgraded) -> crate::router::BoxFuture<()> + Send>);
+struct Upgrade(Box<dyn FnOnce(acp_io_varlink::Upgraded) -> router::BoxFuture<()> + Send>);

@@ -17,7 +17,7 @@ pub(super) async fn refuse(stream: UnixStream, failure: Failure) {
     let (_reader, mut writer) = acp_io_varlink::split(stream, CALL_BYTES_MAX, None);
     let parameters = error::parameters(&failure);
     let name = error::error_name(failure.code);
-    let reply = OutgoingReply { error: Some(&name), parameters: &parameters, continues: false };
+    let reply = OutgoingReply { error: Some(&name), parameters: &parameters, continues: false, trace: None };
     if timeout(REFUSAL_TIMEOUT, writer.send(&reply, &[])).await.is_err() {
         tracing::debug!("a refused caller did not read why");
     }

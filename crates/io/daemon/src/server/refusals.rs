@@ -10,9 +10,9 @@ const LINES_MAX: u32 = 20;
 /// The period.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Counts refusals.
+/// Counts refusals. For daemons, too, that refuse by themselves.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub struct Refusals {
     state: Mutex<State>,
 }
 
@@ -25,7 +25,7 @@ struct State {
 
 impl Refusals {
     /// Counts one more. If it is to be logged, answers how many before it were not.
-    pub(super) fn admit(&self) -> Option<u64> {
+    pub fn admit(&self) -> Option<u64> {
         self.admit_at(Instant::now())
     }
 

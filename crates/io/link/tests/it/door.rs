@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use acp_base::Uid;
 use acp_dev_wait::wait_for_async;
-use acp_io_link::{Class, Link, LinkError, dial_to_join, limits};
+use acp_io_link::{Class, Link, LinkError, Unwelcome, dial_to_join, limits};
 use acp_io_pki::Refusal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -31,7 +31,8 @@ async fn strangers_are_refused_with_the_reason_on_both_sides() {
     let stranger = theirs.node(2).await;
     let error = stranger.dialer().dial(open.address, open.uid, Class::Calls).await.expect_err("another cluster");
     assert!(matches!(error, LinkError::Refused(Refusal::Issuer)), "{error:?}");
-    assert!(matches!(told(&mut doors).await, Err(LinkError::Handshake(_))));
+    let said = told(&mut doors).await.expect_err("it refused us");
+    assert!(matches!(said, LinkError::Unwelcome(Unwelcome::Stranger)), "{said:?}");
     // Of another cluster, and trusting ours: our side refuses.
     let lenient = acp_io_link::Dialer::new(caller.trust.clone(), stranger.held.clone());
     let stream = lenient.dial(open.address, open.uid, Class::Calls).await.expect("TLS 1.3 tells a client later");
@@ -46,6 +47,29 @@ async fn strangers_are_refused_with_the_reason_on_both_sides() {
     // A member whose address is another's.
     let error = caller.dialer().dial(open.address, Uid::from_u128(7), Class::Calls).await.expect_err("not that node");
     assert!(matches!(error, LinkError::Refused(Refusal::Node(_))), "{error:?}");
+}
+
+/// In TLS 1.3 the caller's handshake is over before its certificate was looked at: the link is where it hears of it.
+#[tokio::test]
+async fn a_caller_that_is_turned_away_is_told_why() {
+    let cluster = Cluster::new(1);
+    let (caller, node) = (cluster.node(2).await, cluster.node(1).await);
+    let trust = node.trust.clone();
+    let (open, mut doors) = node.open_door(Arc::default());
+    let standing = link(&caller, &open).await;
+    assert!(matches!(told(&mut doors).await, Ok(Class::Calls)));
+    trust.revoke([caller.uid].into());
+    let stream = caller.dialer().dial(open.address, open.uid, Class::Calls).await.expect("its side accepts");
+    let error = Link::over(stream, &caller.tasks).await.expect_err("removed");
+    assert!(matches!(error, LinkError::Unwelcome(Unwelcome::Removed)), "{error:?}");
+    assert!(matches!(told(&mut doors).await, Err(LinkError::Refused(Refusal::Revoked(_)))));
+    // A link is cut by its owner, and everybody hears of it.
+    let conversation = standing.open(&to("echo"), LIMIT).await.expect("it stands");
+    assert_eq!(standing.conversations(), 1);
+    standing.cut();
+    tokio::time::timeout(LIMIT, standing.ended()).await.expect("it has ended");
+    assert!(!standing.is_open());
+    drop(conversation);
 }
 
 #[tokio::test]

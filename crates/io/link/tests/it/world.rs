@@ -135,9 +135,9 @@ pub(crate) struct Service {
 impl Handler for Service {
     type Target = String;
 
-    async fn open(&self, opening: Opening) -> Result<String, Failure> {
+    async fn open(&self, opening: Opening) -> Result<(String, serde_json::Value), Failure> {
         match opening.service.as_str() {
-            "echo" | "silent" | "brief" => Ok(opening.service),
+            "echo" | "silent" | "brief" => Ok((opening.service, serde_json::json!({ "taken": "é" }))),
             other => Err(Failure::new(Code::NotFound, format!("there is no service {other} — none"))),
         }
     }

@@ -173,3 +173,13 @@ async fn a_renewed_certificate_is_shown_from_the_next_handshake_on() {
     assert_eq!(after, fresh);
     assert!(after.not_after > before.not_after && after.key == before.key);
 }
+
+#[test]
+fn a_certificate_is_due_at_half_of_its_life_however_short_that_is() {
+    let cluster = Cluster::new(OURS);
+    let (a, signed) = (cluster.node(1), now());
+    for life in [10, 60, 48 * 3_600] {
+        let validity = Validity { now: signed, life: Duration::from_secs(life) };
+        assert_eq!(cluster.sign(&a.key, 1, validity).renew_at().as_secs(), signed.as_secs() + life / 2);
+    }
+}

@@ -15,11 +15,11 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The standard input's terminal in raw mode until this is dropped.
 #[derive(Debug)]
-pub(super) struct RawMode(());
+pub(crate) struct RawMode(());
 
 impl RawMode {
     /// Puts the terminal into raw mode.
-    pub(super) fn enter() -> io::Result<Self> {
+    pub(crate) fn enter() -> io::Result<Self> {
         restore_on_panic();
         let before = tcgetattr(io::stdin())?;
         let mut raw = before.clone();

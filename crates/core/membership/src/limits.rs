@@ -1,0 +1,38 @@
+//! How much of everything there can be.
+
+/// Members: what a directory that every node holds, and that is sent whole, is made for.
+pub const MEMBERS_MAX: usize = 1_000;
+
+/// Members and those gone whose certificates may still count, together. A removal is never refused, so it is joining that
+/// waits: nobody makes the list of the removed grow without end by joining and leaving.
+pub const NODES_MAX: usize = 4_000;
+
+/// Ids of nodes gone for longer, the newest of which are remembered: beyond that, what comes back is a machine out of a very
+/// old backup, and nothing that its id was given counts any more.
+pub const RETIRED_MAX: usize = 10_000;
+
+/// API keys: the directory carries them all, and each node looks through them.
+pub const KEYS_MAX: usize = 1_000;
+
+/// Tokens: one for each batch of nodes that is being set up at a time.
+pub const TOKENS_MAX: usize = 256;
+
+/// Nodes that one token admits: as many as there can be.
+pub const TOKEN_USES_MAX: u32 = 1_000;
+
+/// How long a token counts at most: 30 days, a roll-out. What admits nodes is not left lying about for longer.
+pub const TOKEN_LIFETIME_MAX_MS: u64 = 30 * DAY_MS;
+
+/// How long a key with an end counts at most: ten years, as long as the cluster's authority.
+pub const KEY_LIFETIME_MAX_MS: u64 = 10 * 365 * DAY_MS;
+
+/// How long a key is still listed after its end, for whoever looks why it does not work any more.
+pub const KEY_SHOWN_MS: u64 = DAY_MS;
+
+/// How long a node's certificate counts at most: a week. For as long a removed node stays listed, whatever its own had.
+pub const CERTIFICATE_LIFETIME_MAX_MS: u64 = 7 * DAY_MS;
+
+/// By how much the clock of a node that looks at a certificate may be behind the one of the node that signed it.
+pub const CLOCK_SLACK_MS: u64 = 60 * 60 * 1_000;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

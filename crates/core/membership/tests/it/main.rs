@@ -1,0 +1,6 @@
+//! The membership from outside: what each command does, and what holds after any of them.
+
+mod decisions;
+mod limits;
+mod model;
+mod property;

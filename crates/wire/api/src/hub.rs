@@ -1,0 +1,355 @@
+//! `acp.hub`: who is a member of the cluster, and who may do what.
+
+use acp_base::{Name, Uid};
+use serde::{Deserialize, Serialize};
+use zlink::introspect::Type;
+
+use crate::{Empty, Scope};
+
+interface! {
+    /// Who is a member of the cluster, and who may do what. There is one in a cluster; calls from every node reach it.
+    "acp.hub";
+    /// Answers the cluster's name, its control plane and how many nodes are online.
+    Once GetStatus(Empty) -> HubStatus, Read, ["agent", "node"];
+    /// Makes this node the first of a new cluster. Refused where there is one.
+    Once InitCluster(InitClusterRequest) -> Admitted, Internal, ["agent"];
+    /// Admits a node that has a token. The same node with the same key is admitted again, with the same answer.
+    Once Join(JoinRequest) -> Admitted, Internal, ["newcomer"];
+    /// Says what [`Join`] would answer, and changes nothing.
+    Once PlanJoin(JoinRequest) -> JoinPlan, Internal, ["newcomer"];
+    /// Signs a member's key anew. The key has to be the one it joined with.
+    Once RenewCertificate(RenewCertificateRequest) -> Certified, Internal, ["agent", "node", "renewal"];
+    /// Answers the directory, and then each newer one. A member is online while it watches.
+    Stream WatchDirectory(WatchDirectoryRequest) -> WatchDirectoryReply, Internal, ["agent", "node"];
+    /// Takes the calling node out of the cluster. The last controller cannot leave.
+    Once Leave(Empty) -> Empty, Internal, ["agent", "node"];
+    /// Lists the members with whether they are online.
+    Once ListNodes(Empty) -> ListNodesReply, Read, ["agent", "node"];
+    /// Takes a member out of the cluster: its certificate counts no more anywhere.
+    Once RemoveNode(RemoveNodeRequest) -> Empty, Admin, [];
+    /// Makes a token with which nodes can join.
+    Once CreateToken(CreateTokenRequest) -> CreateTokenReply, Admin, [];
+    /// Lists the tokens that still count, without their secrets.
+    Once ListTokens(Empty) -> ListTokensReply, Admin, [];
+    /// Ends a token.
+    Once RevokeToken(TokenRequest) -> Empty, Admin, [];
+    /// Makes an API key. Its secret is in the answer and nowhere else.
+    Once CreateKey(CreateKeyRequest) -> CreateKeyReply, Admin, [];
+    /// Lists the API keys, without their secrets.
+    Once ListKeys(Empty) -> ListKeysReply, Admin, [];
+    /// Ends an API key, on every node as soon as it hears of it.
+    Once RevokeKey(KeyRequest) -> Empty, Admin, [];
+}
+
+/// See [`GetStatus`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HubStatus {
+    /// The cluster; absent before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    /// The directory's number: it grows by one with every change.
+    pub revision: u64,
+    /// Members.
+    pub nodes: u64,
+    /// Members that watch the directory now.
+    pub online: u64,
+}
+
+/// A cluster as it is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cluster {
+    /// Its id, part of every certificate.
+    pub uid: Uid,
+    /// Its name, for people.
+    pub name: Name,
+}
+
+/// What every member knows of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct Directory {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Grows by one with every change.
+    pub revision: u64,
+    /// The authority's certificate, DER in hexadecimal digits.
+    pub authority: String,
+    /// The members in the order of their names; at most 1,000.
+    pub nodes: Vec<Member>,
+    /// Nodes that were removed or have left, and whose certificates may not have expired yet.
+    pub removed: Vec<Uid>,
+    /// The API keys in the order of their names; at most 1,000.
+    pub keys: Vec<Key>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Member {
+    /// Its id, which its certificate names.
+    pub uid: Uid,
+    /// Its name, which no other has.
+    pub name: Name,
+    /// Where its agent is dialled, as `IP:PORT`.
+    pub address: String,
+    /// The SHA-256 of its public key in hexadecimal digits: renewal asks for the same key.
+    pub fingerprint: String,
+    /// Whether it runs the control plane.
+    pub controller: bool,
+    /// When it joined, in milliseconds since the Unix epoch.
+    pub joined_ms: u64,
+}
+
+/// An API key as every member knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Key {
+    /// Its id.
+    pub uid: Uid,
+    /// Its name, which no other has; `root@<node>` for the key of a node's root.
+    pub name: String,
+    /// The SHA-256 of its secret in hexadecimal digits.
+    pub hash: String,
+    /// The most that it may do: each scope has those before it (read, operate, write, admin).
+    pub scope: Scope,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Until when it counts, in milliseconds since the Unix epoch; absent: until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+/// See [`InitCluster`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct InitClusterRequest {
+    /// The cluster's name.
+    pub cluster: Name,
+    /// This node.
+    pub node: Newcomer,
+}
+
+/// A node as it presents itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct Newcomer {
+    /// Its id, made once and kept.
+    pub uid: Uid,
+    /// Its name.
+    pub name: Name,
+    /// Where its agent is dialled, as `IP:PORT`.
+    pub address: String,
+    /// The request to sign its key, PKCS #10 in DER in hexadecimal digits.
+    pub signing_request: String,
+    /// The SHA-256 of a secret that the node's root has made, in hexadecimal digits: it becomes the key `root@<name>` of
+    /// scope admin, unless the token does not allow it. Absent: none is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_key_hash: Option<String>,
+}
+
+/// See [`InitCluster`] and [`Join`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct Admitted {
+    /// The node's certificate, DER in hexadecimal digits.
+    pub certificate: String,
+    /// What the node needs to know.
+    pub directory: Directory,
+}
+
+/// See [`Join`].
+#[derive(Clone, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The token's secret part.
+    pub token: String,
+    /// The node.
+    pub node: Newcomer,
+}
+
+impl std::fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinRequest").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// See [`PlanJoin`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct JoinPlan {
+    /// The cluster that would be joined.
+    pub cluster: Cluster,
+    /// Its members.
+    pub nodes: u64,
+    /// What stands against it, a sentence each; empty: it can join.
+    pub clashes: Vec<String>,
+    /// Whether the node's root would get a key of scope admin.
+    pub root_key: bool,
+}
+
+/// See [`RenewCertificate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct RenewCertificateRequest {
+    /// The request to sign its key, PKCS #10 in DER in hexadecimal digits.
+    pub signing_request: String,
+}
+
+/// See [`RenewCertificate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct Certified {
+    /// The certificate, DER in hexadecimal digits.
+    pub certificate: String,
+}
+
+/// See [`WatchDirectory`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct WatchDirectoryRequest {
+    /// The revision that the caller has: it is not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<u64>,
+}
+
+/// See [`WatchDirectory`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct WatchDirectoryReply {
+    /// The directory; absent when nothing has changed: such a reply comes at least every 2 seconds and says that the hub
+    /// is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
+}
+
+/// See [`ListNodes`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct ListNodesReply {
+    /// The directory's revision.
+    pub revision: u64,
+    /// The members in the order of their names.
+    pub nodes: Vec<NodePresence>,
+}
+
+/// A member and whether it is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct NodePresence {
+    /// The member.
+    pub node: Member,
+    /// Whether it watches the directory now.
+    pub online: bool,
+    /// For how long that has been so, in milliseconds; absent: it was not seen since the hub started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+}
+
+/// See [`RemoveNode`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveNodeRequest {
+    /// The node's name.
+    pub name: Name,
+}
+
+/// See [`CreateToken`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateTokenRequest {
+    /// How long it counts, in milliseconds; absent: an hour. At most 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_ms: Option<u64>,
+    /// How many nodes may join with it; absent: one. At most 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// Whether the root of a node that joins gets no key of scope admin.
+    #[serde(default)]
+    pub no_root_key: bool,
+}
+
+/// See [`CreateToken`].
+#[derive(Clone, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateTokenReply {
+    /// The token without its secret.
+    pub token: Token,
+    /// What the newcomer is given: `acpt.<authority's fingerprint>.<secret>`, hexadecimal digits both.
+    pub text: String,
+}
+
+impl std::fmt::Debug for CreateTokenReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateTokenReply").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// A token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Token {
+    /// Its id.
+    pub uid: Uid,
+    /// Until when it counts, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// How many nodes can still join with it.
+    pub uses_left: u32,
+    /// Whether the root of a node that joins gets no key of scope admin.
+    pub no_root_key: bool,
+}
+
+/// See [`ListTokens`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct ListTokensReply {
+    /// The tokens, oldest first.
+    pub tokens: Vec<Token>,
+}
+
+/// See [`RevokeToken`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The token's id.
+    pub uid: Uid,
+}
+
+/// See [`CreateKey`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateKeyRequest {
+    /// Its name.
+    pub name: Name,
+    /// The most that it may do: each scope has those before it (read, operate, write, admin).
+    pub scope: Scope,
+    /// How long it counts, in milliseconds; absent: until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_ms: Option<u64>,
+}
+
+/// See [`CreateKey`].
+#[derive(Clone, PartialEq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateKeyReply {
+    /// The key without its secret.
+    pub key: Key,
+    /// The secret: `acpk.<hexadecimal digits>`.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for CreateKeyReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateKeyReply").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// See [`ListKeys`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct ListKeysReply {
+    /// The keys in the order of their names.
+    pub keys: Vec<Key>,
+}
+
+/// See [`RevokeKey`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// The key's name.
+    pub name: String,
+}

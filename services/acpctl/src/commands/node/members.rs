@@ -1,0 +1,111 @@
+//! `acpctl node list` and `show`: the members as the control plane has them, and without it as this node knows them.
+
+use std::time::Duration;
+
+use acp_base::{Code, Failure, Name};
+use acp_wire_api::{
+    Empty,
+    agent::{GetStatus, ListMembers, ListMembersReply},
+    hub::{ListNodes, ListNodesReply, Member, NodePresence},
+};
+use acp_wire_model::Kind;
+use serde_json::{Value, json};
+
+use crate::{
+    commands::cluster::{AGENT, HUB},
+    error,
+    output::{Column, Style, ago, now_ms, to_value},
+    session::Session,
+};
+
+const COLUMNS: &[Column] = &[
+    Column("NAME", "/name", Style::Plain),
+    Column("STATE", "/status/state", Style::State),
+    Column("ADDRESS", "/spec/address", Style::Plain),
+    Column("CONTROLLER", "/spec/controller", Style::Plain),
+    Column("SINCE", "/status/since_ms", Style::Since),
+    Column("JOINED", "/spec/joined_ms", Style::Since),
+    Column("AGE", "/age_ms", Style::Age),
+];
+
+/// How long the control plane may take if the caller gives no time; this node's own list is at hand.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn list(session: &mut Session) -> Result<u8, Failure> {
+    let rows = members(session).await?;
+    session.out.list(&rows, COLUMNS)?;
+    Ok(crate::DONE)
+}
+
+pub(super) async fn show(session: &mut Session, name: &Name) -> Result<u8, Failure> {
+    let mut rows = members(session).await?;
+    let Some(at) = rows.iter().position(|row| row["name"] == name.as_str()) else {
+        return Err(Failure::not_found(format!("there is no node {name}; see: acpctl node list")));
+    };
+    let mut row = rows.swap_remove(at);
+    // They are this node's own; without them the rest is still worth showing.
+    if let Ok(status) = session.call::<GetStatus>(AGENT, Empty {}).await {
+        let links = status.links.iter().filter(|link| link.name == name.as_str());
+        row["status"]["links"] = links.map(to_value).collect::<Result<Value, _>>()?;
+    }
+    session.out.object(&row)?;
+    Ok(crate::DONE)
+}
+
+/// The members as objects. Where they come from is said if it is not the control plane.
+async fn members(session: &Session) -> Result<Vec<Value>, Failure> {
+    let failure = match from_hub(session).await {
+        Ok(reply) => return Ok(reply.nodes.iter().map(|node| of_hub(node, reply.revision, now_ms())).collect()),
+        Err(failure) => failure,
+    };
+    if !matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition) {
+        return Err(failure);
+    }
+    let known = session.call::<ListMembers>(AGENT, Empty {}).await?;
+    error::say(&note(&failure, &known));
+    Ok(known.nodes.iter().map(|node| of_agent(node, &known)).collect())
+}
+
+async fn from_hub(session: &Session) -> Result<ListNodesReply, Failure> {
+    let hub = session.service(HUB)?.deadline(session.timeout().unwrap_or(PATIENCE));
+    hub.call::<ListNodes>(Empty {}).await
+}
+
+/// A directory of revision 0 is that of a node on its own.
+fn note(failure: &Failure, known: &ListMembersReply) -> String {
+    if known.revision == 0 {
+        return format!("{failure}: this is this node alone");
+    }
+    let age = known.age_ms.map_or_else(|| "before its agent started".to_owned(), ago);
+    format!("{failure}: these are the members as this node heard of them {age}; who is online is not known")
+}
+
+fn of_hub(presence: &NodePresence, revision: u64, now_ms: u64) -> Value {
+    let state = if presence.online { "online" } else { "offline" };
+    let since_ms = presence.for_ms.map(|ms| now_ms.saturating_sub(ms));
+    object(&presence.node, revision, json!({ "state": state, "since_ms": since_ms }), HUB, Some(0))
+}
+
+fn of_agent(node: &Member, known: &ListMembersReply) -> Value {
+    object(node, known.revision, json!({ "state": "unknown", "since_ms": null }), AGENT, known.age_ms)
+}
+
+/// A member in the shape of every object; its version is the directory's.
+fn object(node: &Member, revision: u64, status: Value, reporter: &str, age_ms: Option<u64>) -> Value {
+    json!({
+        "kind": Kind::Node,
+        "name": node.name,
+        "uid": node.uid,
+        "version": revision,
+        "spec": {
+            "address": node.address,
+            "controller": node.controller,
+            "fingerprint": node.fingerprint,
+            "joined_ms": node.joined_ms,
+        },
+        "status": status,
+        "stats": null,
+        "reporter": reporter,
+        "age_ms": age_ms,
+    })
+}

@@ -1,0 +1,91 @@
+//! The certificate, renewed at half of its life and shown without a connection noticing.
+
+use std::{sync::Arc, time::Duration};
+
+use acp_base::Failure;
+use acp_io_daemon::{new_uid, wall_now};
+use acp_io_link::{Class, Link};
+use acp_io_pki::Certificate;
+use acp_wire_api::hub::{RenewCertificate, RenewCertificateRequest};
+use rustls::pki_types::CertificateDer;
+
+use crate::{
+    context::Context,
+    dial,
+    hub_session::{controller, speak},
+    limits::{CLOCK_LOOK, HUB_LIMIT, RENEWAL_PAUSE_MAX, RENEWAL_PAUSE_MIN},
+    member::Member,
+    node::Node,
+    speaker::Speaker,
+};
+
+/// Renews until the membership ends.
+pub(crate) async fn run(node: Arc<Node>, member: Arc<Member>) {
+    let mut pause = RENEWAL_PAUSE_MIN;
+    loop {
+        wait_until(member.held.certificate().renew_at().as_secs()).await;
+        match renew(&node, &member).await {
+            Ok(until_s) => {
+                metrics::counter!("acp_agent_renewals_total").increment(1);
+                tracing::info!(until_s, "the certificate was renewed");
+                pause = RENEWAL_PAUSE_MIN;
+            }
+            Err(failure) => {
+                metrics::counter!("acp_agent_renewals_failed_total").increment(1);
+                tracing::warn!(reason = %failure, "the certificate was not renewed");
+                pause = (pause * 2).min(RENEWAL_PAUSE_MAX);
+            }
+        }
+        // After a success, too: an authority that signs for a moment only is not asked all the time.
+        dial::pause(pause).await;
+    }
+}
+
+/// Waits for a moment of the wall clock, in seconds since the Unix epoch.
+async fn wait_until(moment: u64) {
+    loop {
+        let now = wall_now().0 / 1_000;
+        if now >= moment {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(moment - now).min(CLOCK_LOOK)).await;
+    }
+}
+
+/// Has the certificate renewed; answers until when the new one counts.
+async fn renew(node: &Node, member: &Arc<Member>) -> Result<u64, Failure> {
+    let key = &node.identity.key;
+    let request = key.request().map_err(|error| Failure::internal(error.to_string()))?;
+    let request = RenewCertificateRequest { signing_request: acp_io_pki::to_hex(request.der()) };
+    let has_expired = member.held.certificate().not_after.as_secs() <= wall_now().0 / 1_000;
+    let mut speaker = if has_expired && !member.is_controller() {
+        speak_expired(node, member).await?
+    } else {
+        speak(node, member).await?
+    };
+    let id = format!("renewal-{}", new_uid().tail(8));
+    let reply = speaker.call::<RenewCertificate>(&request, &id, HUB_LIMIT).await?;
+    let certificate = read(&reply.certificate)?;
+    let until = certificate.not_after.as_secs();
+    member.renew(key, certificate).await.map_err(|error| Failure::internal(crate::sentence(&error)))?;
+    Ok(until)
+}
+
+/// The certificate that the hub has sent.
+pub(crate) fn read(text: &str) -> Result<Certificate, Failure> {
+    let der = acp_io_pki::from_hex(text).map(CertificateDer::from);
+    der.and_then(|der| Certificate::read(der).ok())
+        .ok_or_else(|| Failure::internal("the hub has sent a certificate that cannot be read"))
+}
+
+/// The one conversation that the control plane holds with a node whose certificate has expired.
+async fn speak_expired(node: &Node, member: &Arc<Member>) -> Result<Speaker, Failure> {
+    let controller = controller(member)?;
+    let tasks = &node.context.tasks;
+    let unreached = |error| dial::Unreached::of(error, &controller).failure;
+    let stream = dial::stream(member, &controller, Class::Renewal).await?;
+    let link = Link::over(stream, tasks).await.map_err(unreached)?;
+    let context = Context { node: Some(controller.uid), ..Context::default() };
+    let conversation = link.open(&context.opening("hub", None), HUB_LIMIT).await.map_err(unreached)?;
+    Speaker::over(conversation, &format!("the hub on {}", controller.name), tasks)
+}

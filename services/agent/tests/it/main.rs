@@ -1,0 +1,13 @@
+//! Agents and a hub that talk over the loopback, each agent on a runtime of its own, so that it can be killed.
+
+mod calls;
+mod door;
+mod failures;
+mod hub;
+mod keys;
+mod limits;
+mod membership;
+mod relay;
+mod renewal;
+mod steps;
+mod world;

@@ -1,0 +1,173 @@
+//! Objects as the API shows them: spec, state and measurements, each with its age.
+
+use acp_base::{Failure, Uid};
+use acp_wire_api::cluster::{Get, GetRequest, List as ListObjects, ListRequest};
+use acp_wire_model::{
+    Kind, Object,
+    image::{ImageMeta, ImageSpec},
+    job::Job,
+    network::{NetworkMeta, NetworkSpec, NetworkStats},
+    pool::{PoolMeta, PoolSpec, PoolStats},
+    system::{SystemMeta, SystemSpec, SystemStats},
+    volume::VolumeMeta,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    answer::{Found, List},
+    call::Call,
+};
+
+/// A kind of object as it is shown.
+pub(crate) trait View: Serialize + ToSchema + Send + 'static {
+    const KIND: Kind;
+
+    fn of(object: Object) -> Self;
+}
+
+macro_rules! view {
+    ($(#[doc = $about:literal])* $name:ident, $kind:ident, $spec:ty, $meta:ty, $stats:ty) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Serialize, ToSchema)]
+        pub(crate) struct $name {
+            /// Unique within its kind.
+            name: String,
+            /// The identity, never reused.
+            uid: Uid,
+            /// Grows with each change of the spec.
+            version: u64,
+            /// What was asked.
+            #[schema(value_type = $spec)]
+            spec: Value,
+            /// What its service says of it; absent: nothing yet.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schema(value_type = Option<$meta>)]
+            meta: Option<Value>,
+            /// How long ago it said so, in milliseconds.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            meta_age_ms: Option<u64>,
+            /// What was measured last.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schema(value_type = Option<$stats>)]
+            stats: Option<Value>,
+            /// How long ago that was, in milliseconds.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stats_age_ms: Option<u64>,
+        }
+
+        impl View for $name {
+            const KIND: Kind = Kind::$kind;
+
+            fn of(object: Object) -> Self {
+                let (meta, stats) = (object.meta(), object.stats());
+                Self {
+                    meta: meta.map(|slot| slot.data.clone()),
+                    meta_age_ms: meta.map(|slot| slot.age_ms),
+                    stats: stats.map(|slot| slot.data.clone()),
+                    stats_age_ms: stats.map(|slot| slot.age_ms),
+                    name: object.name,
+                    uid: object.uid,
+                    version: object.version,
+                    spec: object.spec,
+                }
+            }
+        }
+    };
+}
+
+macro_rules! reported {
+    ($(#[doc = $about:literal])* $name:ident, $kind:ident, $meta:ty) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Serialize, ToSchema)]
+        pub(crate) struct $name {
+            /// Unique within its kind.
+            name: String,
+            /// The identity, never reused.
+            uid: Uid,
+            /// What its service says of it; absent: nothing yet.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schema(value_type = Option<$meta>)]
+            meta: Option<Value>,
+            /// How long ago it said so, in milliseconds.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            meta_age_ms: Option<u64>,
+        }
+
+        impl View for $name {
+            const KIND: Kind = Kind::$kind;
+
+            fn of(object: Object) -> Self {
+                let meta = object.meta();
+                Self {
+                    meta: meta.map(|slot| slot.data.clone()),
+                    meta_age_ms: meta.map(|slot| slot.age_ms),
+                    name: object.name,
+                    uid: object.uid,
+                }
+            }
+        }
+    };
+}
+
+/// Measurements that images do not have.
+#[derive(Debug, ToSchema)]
+pub(crate) struct NoStats {}
+
+view! {
+    /// A virtual machine.
+    System, System, SystemSpec, SystemMeta, SystemStats
+}
+view! {
+    /// A bridge with address, DHCP and NAT.
+    Network, Network, NetworkSpec, NetworkMeta, NetworkStats
+}
+view! {
+    /// A place where volumes and images lie.
+    Pool, Pool, PoolSpec, PoolMeta, PoolStats
+}
+view! {
+    /// A disk image to create systems from.
+    Image, Image, ImageSpec, ImageMeta, NoStats
+}
+reported! {
+    /// A disk in a pool; its name is `<pool>/<volume>`.
+    Volume, Volume, VolumeMeta
+}
+reported! {
+    /// A resumable operation as its owner last reported it; its name is its id.
+    ReportedJob, Job, Job
+}
+
+/// Answers the part of the list of a kind that was asked for.
+pub(crate) async fn list<V: View>(call: Call) -> Result<Found<List<V>>, Failure> {
+    let List { items, next } = part(&call, Some(V::KIND)).await?;
+    Ok(Found(List { items: items.into_iter().map(V::of).collect(), next }))
+}
+
+/// Answers the object that the path names by `{name}`.
+pub(crate) async fn show<V: View>(call: Call) -> Result<Found<V>, Failure> {
+    let name: acp_base::Name = call.path("name")?;
+    let request = GetRequest { kind: V::KIND, name: Some(name.to_string()), uid: None, min_index: None };
+    Ok(Found(V::of(call.ask::<Get>(request).await?.object)))
+}
+
+/// The part of the objects of a kind that was asked for. What follows it is not waited for.
+pub(crate) async fn part(call: &Call, kind: Option<Kind>) -> Result<List<Object>, Failure> {
+    let (limit, after) = call.page()?;
+    let request = ListRequest { kind, selectors: Vec::new(), min_index: None };
+    let mut replies = call.service("cluster").stream::<ListObjects>(request).await?.bounded();
+    let mut items: Vec<Object> = Vec::new();
+    while let Some(reply) = replies.next().await {
+        let objects = reply?.objects.into_iter();
+        for object in objects.filter(|object| after.is_none_or(|after| object.name.as_str() > after)) {
+            if items.len() == limit {
+                let next = items.last().map(|object| object.name.clone());
+                return Ok(List { items, next });
+            }
+            items.push(object);
+        }
+    }
+    Ok(List { items, next: None })
+}

@@ -1,0 +1,33 @@
+//! One line in the log for each change: who, and what. Never a secret, and no digest of one either.
+
+use acp_core_membership::{Command, State};
+
+/// Logs a command that was carried out and kept; `before` is the state that it changed.
+pub(crate) fn changed(actor: &str, command: &Command, before: &State) {
+    match command {
+        Command::Init { cluster, name, node, .. } if before.founded().is_none() => {
+            tracing::info!(actor, %cluster, %name, node = %node.name, address = %node.address, "cluster made");
+        }
+        Command::Join { node, .. } if !before.members().contains_key(&node.uid) => {
+            tracing::info!(actor, node = %node.name, uid = %node.uid, address = %node.address, "node joined");
+        }
+        Command::Init { node, .. } | Command::Join { node, .. } => {
+            tracing::info!(actor, node = %node.name, uid = %node.uid, "the key of a node's root was replaced");
+        }
+        Command::Leave { node } => {
+            let name = before.members().get(node).map(|member| member.name.to_string()).unwrap_or_default();
+            tracing::info!(actor, node = name, uid = %node, "node left");
+        }
+        Command::Remove { name } => tracing::info!(actor, node = %name, "node removed"),
+        Command::CreateToken(token) => {
+            let (uid, uses, lifetime_ms) = (token.uid, token.uses, token.lifetime_ms);
+            tracing::info!(actor, %uid, uses, lifetime_ms, no_root_key = token.no_root_key, "token made");
+        }
+        Command::RevokeToken { uid } => tracing::info!(actor, %uid, "token revoked"),
+        Command::CreateKey(key) => {
+            tracing::info!(actor, key = %key.name, uid = %key.uid, scope = ?key.scope, "key made");
+        }
+        Command::RevokeKey { name } => tracing::info!(actor, key = name, "key revoked"),
+        Command::Prune => tracing::info!(actor, "what had ended was forgotten"),
+    }
+}
