@@ -8,6 +8,7 @@ use acp_wire_api::Method;
 use acp_wire_model::Kind;
 use axum::body::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{access::Identity, app::App, limits, serve::Working};
@@ -85,14 +86,67 @@ impl Call {
             return Err(Failure::invalid("the body must be a JSON object"));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let place = if path == "." { String::new() } else { format!("{path}: ") };
-            let reason: String = error.into_inner().to_string().chars().take(512).collect();
-            Failure::invalid(format!("the body: {place}{reason}"))
-        })?;
+        let body = match decode(&mut json) {
+            Ok(body) => body,
+            Err(failure) => return with_whole_numbers(bytes).map_or(Err(failure), decode),
+        };
         json.end().map_err(|_more| Failure::invalid("the body: something follows the JSON object"))?;
         Ok(body)
+    }
+}
+
+fn decode<'de, B: DeserializeOwned>(
+    json: impl serde::Deserializer<'de, Error = serde_json::Error>,
+) -> Result<B, Failure> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        let reason: String = error.into_inner().to_string().chars().take(512).collect();
+        Failure::invalid(format!("the body: {place}{reason}"))
+    })
+}
+
+/// The body with whole numbers in place of such as `1.0`, which JSON Schema and some languages take for the same; nothing if it
+/// holds none.
+fn with_whole_numbers(bytes: &[u8]) -> Option<Value> {
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    make_whole(&mut value).then_some(value)
+}
+
+/// Whether anything was replaced. What was read is at most 128 levels deep.
+fn make_whole(value: &mut Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            // Up to here every whole number has a float of its own.
+            const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+            let float =
+                number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT_MAX);
+            let whole = float.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+            if let Some(whole) = whole {
+                *value = Value::from(whole);
+            }
+            whole.is_some()
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |any, value| make_whole(value) | any),
+        Value::Object(values) => values.values_mut().fold(false, |any, value| make_whole(value) | any),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        let whole = |text: &str| with_whole_numbers(text.as_bytes()).map(|value| value.to_string());
+        assert_eq!(
+            whole(r#"{"a":18116.0,"b":[1e3,{"c":-2.0}]}"#).as_deref(),
+            Some(r#"{"a":18116,"b":[1000,{"c":-2}]}"#)
+        );
+        for other in [r#"{"a":1}"#, r#"{"a":1.5}"#, r#"{"a":1e300}"#, r#"{"a":"1.0"}"#, "{"] {
+            assert_eq!(whole(other), None, "{other}");
+        }
     }
 }
 

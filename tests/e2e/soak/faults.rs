@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::{conductor::Soak, failpoints, look, random::Random, witness};
 use crate::world::{LIMIT, World};
 
-/// Daemons with a socket of their own that the framework starts.
-const DAEMONS: [&str; 4] = ["cluster", "storage", "network", "hypervisor"];
+/// Daemons with a socket of their own that the framework starts with itself.
+pub(super) const DAEMONS: [&str; 7] = ["cluster", "storage", "network", "hypervisor", "hub", "agent", "api"];
 /// How long a daemon is frozen that is to thaw again: shorter than its watchdog.
 const FREEZE_MS_MAX: u64 = 3_000;
 /// How long a watchdog may take to notice and to replace a frozen daemon: it barks after 15 s.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
+    faults::DAEMONS,
     look::{self, Seen},
     model::{Belief, Item, Kind, Model, PREFIX, Power},
     tight,
@@ -179,8 +180,7 @@ impl Node<'_> {
     }
 
     fn units_and_groups(&self) -> Vec<String> {
-        let mut expected: BTreeSet<String> =
-            ["cluster", "storage", "network", "hypervisor"].map(str::to_owned).into_iter().collect();
+        let mut expected: BTreeSet<String> = DAEMONS.map(str::to_owned).into_iter().collect();
         expected.extend(self.of_kind("pool").map(|pool| format!("storage-worker@{}", pool.name)));
         let networks = self.of_kind("network").filter(|network| network.spec["dhcp"] == true);
         expected.extend(networks.map(|network| format!("dnsmasq@{}", network.simple())));
@@ -311,7 +311,7 @@ fn compare(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) ->
 /// The processes of the daemons by name, with their descriptors and memory in bytes.
 pub(super) fn footprint(world: &World) -> Result<BTreeMap<String, (usize, u64)>> {
     let mut found = BTreeMap::new();
-    for noun in ["framework", "cluster", "storage", "network", "hypervisor"] {
+    for noun in ["framework"].into_iter().chain(DAEMONS) {
         let health = world.call(noun, "acp.daemon.GetHealth", json!({}))?;
         let pid = i32::try_from(health["pid"].as_i64().context("a pid")?)?;
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
