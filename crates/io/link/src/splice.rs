@@ -41,6 +41,9 @@ where
     Ok(Spliced { there, back })
 }
 
+/// So much at once is no call: a TLS record's worth.
+const MUCH_BYTES: usize = 16 * 1024;
+
 /// Carries one direction to its end and passes the end on.
 async fn carry<R: AsyncRead, W: AsyncWrite>(
     mut from: ReadHalf<R>,
@@ -56,5 +59,9 @@ async fn carry<R: AsyncRead, W: AsyncWrite>(
         to.write_all(&buffer[..length]).await?;
         to.flush().await?;
         *count += u64::try_from(length).unwrap_or(u64::MAX);
+        if length >= MUCH_BYTES {
+            // Whoever moves much takes turns with those who say little: a ready stream would go on for milliseconds.
+            tokio::task::yield_now().await;
+        }
     }
 }
