@@ -133,6 +133,17 @@ fn make_whole(value: &mut Value) -> bool {
     }
 }
 
+fn value<'a>(values: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| {
+        let shown: String = text.chars().take(64).collect();
+        Failure::invalid(format!("{name}: {shown:?}: {error}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,15 +159,4 @@ mod tests {
             assert_eq!(whole(other), None, "{other}");
         }
     }
-}
-
-fn value<'a>(values: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-fn read<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error| {
-        let shown: String = text.chars().take(64).collect();
-        Failure::invalid(format!("{name}: {shown:?}: {error}"))
-    })
 }
