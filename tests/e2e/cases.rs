@@ -3,7 +3,7 @@
 use crate::{
     bad_input, cli, console, exits,
     harness::{Case, Cases, Place},
-    images, life_cycle, limits, nodes, python, quick_start, soak, survive, volumes,
+    images, life_cycle, limits, nodes, python, quick_start, quorum, soak, survive, volumes,
 };
 
 /// All cases.
@@ -31,7 +31,7 @@ pub(crate) fn all() -> Cases {
     cases.extend_from_slice(soak::CASES);
     cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
     cases.push(case("quick_start::a_lab_up_twice_and_down", quick_start::lab_up_and_down));
-    Cases { node: cases, cluster: nodes::all().collect() }
+    Cases { node: cases, cluster: nodes::all().collect(), quorum: quorum::all().collect() }
 }
 
 /// Cases that promise something within a second or two.

@@ -25,7 +25,7 @@ use crate::{
     world::{BOOT_LIMIT, LIMIT, World, keep_logs, programs},
 };
 
-/// A node of the cluster: n1 is its control plane and has the guest.
+/// A node of the cluster: n1 is its first and has the guest; all three vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     N1,
@@ -51,6 +51,19 @@ pub(crate) const GUEST: &str = "web";
 /// The port of agents.
 pub(crate) const AGENT_PORT: u16 = 9_932;
 
+/// Where the programs of an earlier version lie, if every second node of a lab is to run them: `cargo xtask soak mixed`.
+const SECOND_BIN: &str = "ACP_E2E_SECOND_BIN";
+
+/// A lab of so many nodes in this directory, each with programs of the lab's own: a build beside it changes nothing.
+pub(crate) fn plan(dir: &Path, nodes: u8) -> Result<Plan> {
+    let (bin, second) = (dir.join("bin"), dir.join("second-bin"));
+    node::install(&fs::canonicalize(programs())?, &bin)?;
+    let second_bin = std::env::var_os(SECOND_BIN)
+        .map(|programs| node::install(&fs::canonicalize(programs)?, &second).map(|()| second))
+        .transpose()?;
+    Ok(Plan { nodes, domains: 1, voters: None, bin, second_bin })
+}
+
 /// The cluster, with pool and network `default` and the image `demo` on n1.
 pub(crate) struct Cluster {
     lab: Mutex<Lab>,
@@ -66,6 +79,8 @@ pub(crate) struct Refused {
     pub(crate) message: String,
     /// Whether the same call may succeed later.
     pub(crate) retry: String,
+    /// Whether anything was changed: `none` if not.
+    pub(crate) changed: String,
 }
 
 /// What a call came to.
@@ -76,7 +91,7 @@ pub(crate) fn answer(mut reply: Value) -> Answer {
     let Some(error) = reply["error"].as_str().map(str::to_owned) else { return Ok(reply["parameters"].take()) };
     let said = |key: &str| reply["parameters"][key].as_str().unwrap_or_default().to_owned();
     let code = error.strip_prefix("acp.error.").unwrap_or(&error).to_owned();
-    Err(Refused { code, message: said("message"), retry: said("retry") })
+    Err(Refused { code, message: said("message"), retry: said("retry"), changed: said("changed") })
 }
 
 /// The answer of a call that has to succeed.
@@ -202,7 +217,7 @@ impl Cluster {
         lab.each(|member| lab.start(member.name))
     }
 
-    /// Waits until all nodes are ready and hear the control plane.
+    /// Waits until all nodes are ready, hear the control plane and vote.
     pub(crate) fn wait_united(&self) -> Result<()> {
         let lab = self.lab();
         wait_for("all nodes to be one cluster", LIMIT, || match lab.is_united() {
@@ -247,11 +262,12 @@ impl Cluster {
         Ok(console)
     }
 
-    /// Every object of a kind that a node has declared, by name.
+    /// Every object of a kind that is on a node, by name.
     pub(crate) fn names(&self, at: At, kind: &str) -> Result<Vec<String>> {
         let listed = self.json(at, &[kind, "list"])?;
         let objects = listed.as_array().context("no list of objects")?;
-        Ok(objects.iter().filter_map(|object| object["name"].as_str().map(str::to_owned)).collect())
+        let own = objects.iter().filter(|object| object["spec"]["node"] == at.name());
+        Ok(own.filter_map(|object| object["name"].as_str().map(str::to_owned)).collect())
     }
 }
 
@@ -294,9 +310,7 @@ impl Stage for Cluster {
 
     fn start() -> Result<Self> {
         let dir = PathBuf::from(format!("/tmp/acp-lab-{}", std::process::id()));
-        let bin = dir.join("bin");
-        node::install(&fs::canonicalize(programs())?, &bin)?;
-        let lab = Lab::plan(&dir, Plan { nodes: 3, domains: 1, bin })?;
+        let lab = Lab::plan(&dir, plan(&dir, 3)?)?;
         let cluster = Self { members: lab.members().to_vec(), lab: Mutex::new(lab), dir };
         let begun = cluster.begin();
         if let Err(error) = begun {

@@ -1,4 +1,4 @@
-//! Runs cases on two nodes and in a lab, in each one after the other.
+//! Runs cases on two nodes and in two labs, in each one after the other.
 #![expect(clippy::print_stdout, reason = "what a test runner says is its result")]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{cluster::Cluster, world::World};
+use crate::{cluster::Cluster, quorum::Five, world::World};
 
 /// What cases run in, started for the first of them and taken down after the last.
 pub(crate) trait Stage: Sized {
@@ -51,8 +51,10 @@ impl<S> Copy for Case<S> {}
 pub(crate) struct Cases {
     /// Those of one node.
     pub(crate) node: Vec<Case>,
-    /// Those of a cluster, which have a lab to themselves after the others.
+    /// Those of a cluster of three, in a lab of their own.
     pub(crate) cluster: Vec<Case<Cluster>>,
+    /// Those of a cluster of five, in a lab of their own.
+    pub(crate) quorum: Vec<Case<Five>>,
 }
 
 /// Where and when a case runs.
@@ -104,10 +106,12 @@ impl Cases {
     fn retain(&mut self, wishes: &Wishes) {
         self.node.retain(|case| wishes.wants(case.name));
         self.cluster.retain(|case| wishes.wants(case.name));
+        self.quorum.retain(|case| wishes.wants(case.name));
     }
 
     fn names(&self) -> Vec<&'static str> {
-        self.node.iter().map(|case| case.name).chain(self.cluster.iter().map(|case| case.name)).collect()
+        let labs = self.cluster.iter().map(|case| case.name).chain(self.quorum.iter().map(|case| case.name));
+        self.node.iter().map(|case| case.name).chain(labs).collect()
     }
 }
 
@@ -141,17 +145,24 @@ fn run_all(wanted: &Cases, place_of: fn(&str) -> Place) -> Tally {
     let at = |place| wanted.node.iter().filter(|case| place_of(case.name) == place).collect::<Vec<&Case>>();
     let (first, beside) = (at(Place::First), at(Place::Beside));
     let lane = Lane::<World>::default().run(&at(Place::Alone));
-    let [first, beside] = thread::scope(|scope| {
-        let second = scope.spawn(|| Lane::<World>::default().run(&beside));
+    // The labs come after the second node's cases: those on the first node take longer than these.
+    let (first, (beside, mut tally)) = thread::scope(|scope| {
+        let second = scope.spawn(|| (Lane::<World>::default().run(&beside), labs(wanted)));
         let first = lane.run(&first);
-        [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let mut tally = Lane::default().run(&wanted.cluster.iter().collect::<Vec<_>>()).end();
     let first = first.run(&at(Place::Last));
     // Only now, because nodes share the machine's devices.
     tally.add(first.end());
     tally.add(beside.end());
     look_again(wanted, tally)
+}
+
+/// Runs the cases of labs, each lab taken down before the next one stands: memory is not without end.
+fn labs(wanted: &Cases) -> Tally {
+    let mut tally = Lane::default().run(&wanted.cluster.iter().collect::<Vec<_>>()).end();
+    tally.add(Lane::default().run(&wanted.quorum.iter().collect::<Vec<_>>()).end());
+    tally
 }
 
 /// As many failures may be the machine's; more are the product's.
@@ -173,8 +184,10 @@ fn look_again(wanted: &Cases, mut tally: Tally) -> Tally {
     println!("\na second look at {}", names.join(", "));
     let node: Vec<&Case> = wanted.node.iter().filter(|case| names.contains(&case.name)).collect();
     let cluster: Vec<&Case<Cluster>> = wanted.cluster.iter().filter(|case| names.contains(&case.name)).collect();
+    let quorum: Vec<&Case<Five>> = wanted.quorum.iter().filter(|case| names.contains(&case.name)).collect();
     let mut again = Lane::default().run(&node).end();
     again.add(Lane::default().run(&cluster).end());
+    again.add(Lane::default().run(&quorum).end());
     tally.flaky = names.into_iter().filter(|name| !again.failed.contains(name)).collect();
     tally.passed += tally.flaky.len();
     tally.failed = again.failed;

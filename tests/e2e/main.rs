@@ -1,7 +1,7 @@
 //! The node as an operator meets it: real daemons, real QEMU, a real guest.
 //!
-//! Every case is a function that gets a node, or a cluster of three, changes only what it made itself, and says in its name what
-//! holds. They run on two nodes, on each one after the other, and then in one lab; `main` speaks as much of libtest's command line as cargo and nextest use.
+//! Every case is a function that gets a node, or a cluster of three or five, changes only what it made itself, and says in its name
+//! what holds. They run on two nodes, on each one after the other, and in labs beside the first of them; `main` speaks as much of libtest's command line as cargo and nextest use.
 
 mod bad_input;
 mod cases;
@@ -16,6 +16,7 @@ mod limits;
 mod nodes;
 mod python;
 mod quick_start;
+mod quorum;
 mod soak;
 mod survive;
 mod volumes;

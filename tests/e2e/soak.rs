@@ -22,6 +22,8 @@ mod witness;
 
 use std::{process::ExitCode, time::Duration};
 
+pub(crate) use random::Random;
+
 use anyhow::{Context as _, Result};
 
 use crate::{

@@ -9,12 +9,14 @@ mod failure;
 mod id;
 mod name;
 mod size;
+mod text;
 mod time;
 
 pub use failure::{Blame, Change, Code, Failure, Retry};
 pub use id::{EpochId, Uid};
 pub use name::{Name, NameError};
 pub use size::{ByteSize, ByteSizeError};
+pub use text::{from_base64, from_hex, sentence, to_base64, to_hex};
 pub use time::{BootInstant, WallTime};
 
 /// What these types look like on the wire.

@@ -1,5 +1,5 @@
-//! Lists the systems of all nodes. A node that does not answer is shown with the reason, and does not keep the others from
-//! being shown.
+//! Lists the systems of all nodes, each once, with its state as its own node says it. A node that does not answer is shown with
+//! the reason, and does not keep the others from being shown.
 //!
 //! `cargo run -p acp-client --example list_systems [RUN_DIR]`
 
@@ -29,8 +29,12 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Every node knows all systems; the state of each is its own node's to say.
 async fn systems(acp: &Connection, node: Name) -> (Name, Result<Vec<Object>, Failure>) {
-    let answer = acp.on(Some(&node)).systems().list().await;
+    let mut answer = acp.on(Some(&node)).systems().list().await;
+    if let Ok(systems) = &mut answer {
+        systems.retain(|system| system.spec["node"] == node.as_str());
+    }
     (node, answer)
 }
 

@@ -4,9 +4,9 @@ use std::{io, path::Path, time::Duration};
 
 use acp_base::{Failure, Name};
 use acp_io_client::{CallTrace, Client, ServiceClient, key_file};
-use acp_wire_api::{Empty, Method, agent};
+use acp_wire_api::{Empty, Method, agent, cluster};
 
-use crate::{Jobs, Nodes, Objects, Options, Systems};
+use crate::{Events, Jobs, Nodes, Objects, Options, Quorum, Systems, home};
 
 /// A node's daemons, and through its agent those of the others. Cheap to clone; clones share their open conversations.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Connection {
         Objects::new(self)
     }
 
-    /// The systems of the node.
+    /// The systems of the cluster.
     pub const fn systems(&self) -> Systems<'_> {
         Systems::new(self)
     }
@@ -121,6 +121,31 @@ impl Connection {
     /// The members of the cluster.
     pub const fn nodes(&self) -> Nodes<'_> {
         Nodes::new(self)
+    }
+
+    /// The voters of the cluster's log, and what is done with them.
+    pub const fn quorum(&self) -> Quorum<'_> {
+        Quorum::new(self)
+    }
+
+    /// What has happened in the cluster: the entries of its log.
+    pub const fn events(&self) -> Events<'_> {
+        Events::new(self)
+    }
+
+    /// The same connection, whose calls are executed where the system is at home ([`home::of_system`]); unchanged if a node was
+    /// chosen, or if that is this node.
+    ///
+    /// # Errors
+    /// As of the node's cluster service: `NotFound` if there is no such system.
+    pub async fn at_system(&self, name: &Name) -> Result<Self, Failure> {
+        if self.node.is_some() {
+            return Ok(self.clone());
+        }
+        let cluster = self.service(home::CLUSTER)?;
+        let home = home::of_system(&cluster, name).await?;
+        let here = cluster.call::<cluster::GetStatus>(Empty {}).await?.node;
+        Ok(if home == here { self.clone() } else { self.on(Some(&home)) })
     }
 
     fn check_socket(&self, noun: &str) -> Result<(), Failure> {

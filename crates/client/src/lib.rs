@@ -1,4 +1,4 @@
-//! ACP for programs: systems, jobs, objects and nodes of a cluster, as typed calls.
+//! ACP for programs: systems, jobs, objects, events, nodes and the quorum of a cluster, as typed calls.
 //!
 //! A program runs on a node and reaches that node's daemons at their sockets, and those of every other node through the
 //! agent. [`Connection`] is where it begins:
@@ -6,10 +6,10 @@
 //! ```no_run
 //! # async fn run() -> Result<(), acp_client::Failure> {
 //! let acp = acp_client::Connection::new(acp_client::Options::default())?;
-//! let node = "n2".parse().expect("a name");
-//! let job = acp.on(Some(&node)).systems().start(&"web".parse().expect("a name")).await?.job;
-//! if let Some(id) = job {
-//!     acp.on(Some(&node)).jobs("hypervisor").follow(id, acp_client::JOB_LIMIT, |_news| {}).await?;
+//! let web = "web".parse().expect("a name");
+//! let acp = acp.at_system(&web).await?;
+//! if let Some(id) = acp.systems().start(&web).await?.job {
+//!     acp.jobs("hypervisor").follow(id, acp_client::JOB_LIMIT, |_news| {}).await?;
 //! }
 //! # Ok(())
 //! # }
@@ -22,19 +22,28 @@
 //! again can help; nothing is sent twice that could be done twice.
 
 mod connection;
+mod diff;
+mod events;
+pub mod home;
 mod jobs;
 mod nodes;
 mod objects;
 mod options;
+mod quorum;
 mod systems;
+mod teller;
 
 pub use acp_base::{Blame, ByteSize, Change, Code, Failure, Name, Retry, Uid};
 pub use acp_io_client::{CallTrace, Replies, ServiceClient, Trace, Upgraded, key_file};
 pub use acp_wire_api as api;
 pub use acp_wire_model as model;
 pub use connection::Connection;
+pub use diff::{FieldChange, diff};
+pub use events::{Event, EventStart, Events, EventsWatch};
 pub use jobs::{JOB_LIMIT, JobNews, Jobs};
 pub use nodes::Nodes;
 pub use objects::{ObjectNews, Objects, ObjectsWatch};
 pub use options::{Options, RUN_DIR};
+pub use quorum::Quorum;
 pub use systems::Systems;
+pub use teller::{EventTeller, membership_in_words};

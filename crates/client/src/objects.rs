@@ -5,13 +5,12 @@ use std::time::Duration;
 use acp_base::{Code, Failure};
 use acp_io_client::Replies;
 use acp_wire_api::cluster::{
-    Get, GetRequest, List, ListRequest, Selector, Watch, WatchEvent, WatchReply, WatchRequest,
+    Get, GetAt, GetAtReply, GetAtRequest, GetRequest, List, ListRequest, Selector, Watch, WatchEvent, WatchReply,
+    WatchRequest,
 };
 use acp_wire_model::{Kind, Object};
 
-use crate::Connection;
-
-const CLUSTER: &str = "cluster";
+use crate::{Connection, home::CLUSTER};
 
 /// The pause before a watch that was lost is taken up again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -38,10 +37,30 @@ impl<'a> Objects<'a> {
         Ok(objects)
     }
 
-    /// One object.
+    /// One object, as the node's replica has it; of a kind that lies on nodes, the node's own one first.
     pub async fn get(self, kind: Kind, name: &str) -> Result<Object, Failure> {
-        let request = GetRequest { kind, name: Some(name.to_owned()), uid: None, min_index: None };
+        self.ask(kind, name, false).await
+    }
+
+    /// One object with everything that was acknowledged anywhere before the call: it costs a round to the control plane, and
+    /// fails without a quorum.
+    pub async fn get_consistent(self, kind: Kind, name: &str) -> Result<Object, Failure> {
+        self.ask(kind, name, true).await
+    }
+
+    async fn ask(self, kind: Kind, name: &str, linearizable: bool) -> Result<Object, Failure> {
+        let name = Some(name.to_owned());
+        let request = GetRequest { kind, name, uid: None, node: None, min_index: None, linearizable };
         self.connection.call::<Get>(CLUSTER, request).await.map(|reply| reply.object)
+    }
+
+    /// A declared object as it was when the entry at this index had been applied.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` if the index lies before what the node has kept.
+    pub async fn get_at(self, kind: Kind, name: &str, index: u64) -> Result<GetAtReply, Failure> {
+        let request = GetAtRequest { kind, name: Some(name.to_owned()), uid: None, node: None, index };
+        self.connection.call::<GetAt>(CLUSTER, request).await
     }
 
     /// Objects of these kinds as they are and then every change, after the `cursor` of an earlier watch if there is one.

@@ -1,10 +1,11 @@
-//! The systems of a node: virtual machines and what is done with them.
+//! Systems: virtual machines and what is done with them on the node where they are at home ([`crate::Connection::at_system`]).
 
 use std::time::Duration;
 
 use acp_base::{Failure, Name};
 use acp_wire_api::{
     Empty,
+    cluster::{Lease, ListLeases},
     hypervisor::{
         CreateSystem, CreateSystemReply, CreateSystemRequest, DeleteSystem, ResetSystem, ShutdownSystem,
         ShutdownSystemRequest, StartSystem, StopSystem, SystemRequest,
@@ -13,11 +14,11 @@ use acp_wire_api::{
 };
 use acp_wire_model::{Kind, Object};
 
-use crate::Connection;
+use crate::{Connection, home::CLUSTER};
 
 const HYPERVISOR: &str = "hypervisor";
 
-/// The systems of a node. What takes a while starts a job of the service `hypervisor`, which [`crate::Jobs::follow`] follows;
+/// Systems. What takes a while starts a job of the service `hypervisor`, which [`crate::Jobs::follow`] follows;
 /// without one there was nothing to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Systems<'a> {
@@ -29,7 +30,7 @@ impl<'a> Systems<'a> {
         Self { connection }
     }
 
-    /// All systems, in the order of their names.
+    /// All systems of the cluster, in the order of their names.
     pub async fn list(self) -> Result<Vec<Object>, Failure> {
         self.connection.objects().list(Kind::System, Vec::new()).await
     }
@@ -37,6 +38,11 @@ impl<'a> Systems<'a> {
     /// One system.
     pub async fn get(self, name: &Name) -> Result<Object, Failure> {
         self.connection.objects().get(Kind::System, name.as_str()).await
+    }
+
+    /// Who runs which floating system under which lease, in the order of their names.
+    pub async fn leases(self) -> Result<Vec<Lease>, Failure> {
+        self.connection.call::<ListLeases>(CLUSTER, Empty {}).await.map(|reply| reply.leases)
     }
 
     /// Creates a system; its job makes the disks.

@@ -3,9 +3,13 @@
 mod address;
 mod cluster;
 mod duration;
+mod event;
+mod hub;
 mod key;
+mod names;
 mod node;
 mod object;
+mod role;
 mod storage;
 mod system;
 
@@ -18,9 +22,13 @@ pub use self::{
     address::NodeAddress,
     cluster::ClusterVerb,
     duration::Span,
+    event::{EventVerb, StartArg},
+    hub::HubVerb,
     key::{KeyVerb, ScopeArg},
-    node::{JoinArgs, NodeVerb, TokenSource, TokenVerb},
+    names::Names,
+    node::{JoinArgs, NodeVerb, RejoinArgs, TokenSource, TokenVerb},
     object::{ObjectVerb, SelectorArg},
+    role::RoleVerb,
     storage::{DiskFormatArg, ImageVerb, PoolVerb, VolumeName, VolumeVerb},
     system::SystemVerb,
 };
@@ -98,9 +106,15 @@ pub enum Command {
     /// The cluster that this node is a member of
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// The voters of the cluster's log
+    #[command(subcommand)]
+    Hub(HubVerb),
     /// Members of the cluster
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Sets of units, and the nodes that run them
+    #[command(subcommand)]
+    Role(RoleVerb),
     /// API keys, which have rights on every node
     #[command(subcommand)]
     Key(KeyVerb),
@@ -128,11 +142,24 @@ pub enum Command {
     /// Objects of any kind, as the cluster database has them
     #[command(subcommand)]
     Object(ObjectVerb),
+    /// What has happened: the entries of the cluster's log
+    #[command(subcommand)]
+    Event(EventVerb),
+    /// The right to run floating systems
+    #[command(subcommand)]
+    Lease(LeaseVerb),
     /// Print a script that completes commands in a shell
     Completion {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Verbs on leases.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum LeaseVerb {
+    /// List who runs which floating system, and under which term
+    List,
 }
 
 /// Verbs on units.
@@ -254,12 +281,36 @@ mod tests {
             "cluster init",
             "cluster init lab --address 10.0.0.1:9932",
             "cluster status",
+            "cluster backup /root/acp.backup --force",
+            "cluster restore /root/acp.backup --plan",
+            "cluster voters 5",
+            "hub status",
+            "hub transfer",
+            "hub transfer n2 --node n1",
+            "hub recover --plan",
             "node list",
             "node show n1",
             "node join 10.0.0.1 --token acpt.0.1 --address 10.0.0.2",
             "node join [::1]:9932 --token-file - --plan",
+            "node join 10.0.0.1 --wait 10m --fingerprint 00112233445566778899AABBCCDDEEFF:00112233445566778899aabbccddeeff",
+            "node rejoin 10.0.0.1 --token-file -",
             "node leave --force",
-            "node remove n1",
+            "node remove n1 --plan",
+            "node rename n1 a1",
+            "node readdress n1 10.0.0.9:1",
+            "node park n1",
+            "node unpark n1",
+            "node requests",
+            "node approve 5e",
+            "node reject 0195b5a0-0000-7000-8000-000000000001",
+            "role list",
+            "role set edge --units api --nodes n1,n2",
+            "lease list",
+            "event list",
+            "event list --from 12 --limit 5",
+            "event follow --from 1-0a1b2c3d:42",
+            "event undo 17",
+            "event verify",
             "node token create --lifetime 24h --uses 3 --no-root-key",
             "node token list",
             "node token revoke 0195b5a0-0000-7000-8000-000000000001",
@@ -304,11 +355,14 @@ mod tests {
             "job watch 0195",
             "job cancel 0195",
             "object get system s",
+            "object get system s --at 12",
+            "object get system s --consistent",
+            "object diff system s 12 17",
             "object list volume",
             "object list system --selector spec.node=n1 --selector meta.state!=running",
             "object watch system --cursor c",
             "completion bash",
-            "system create s --image i --on n2",
+            "system create s --image i --on n2 --floating",
             "-o yaml --run-dir /x --yes --timeout 5s system delete s",
             "--node n2 --trace --key-file /x system console s",
             "system list --node n2 --trace",
@@ -348,6 +402,17 @@ mod tests {
             "acpctl node token revoke 17",
             "acpctl key create x",
             "acpctl cluster init ../x",
+            "acpctl cluster voters 2",
+            "acpctl cluster backup",
+            "acpctl role set edge",
+            "acpctl role set edge --nodes n1,../x",
+            "acpctl event list --from x",
+            "acpctl event list --from 0",
+            "acpctl event list --limit 0",
+            "acpctl event undo 0",
+            "acpctl node rename n1",
+            "acpctl node readdress n1 n1.example.org",
+            "acpctl node join 10.0.0.1 --fingerprint xyz",
         ] {
             let kind = refused(line).kind();
             assert!(

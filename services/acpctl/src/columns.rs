@@ -46,6 +46,7 @@ const NETWORK: &[Column] = &[
     Column("NAT", "/spec/nat", Plain),
     Column("LINK", "/status/link", Plain),
     Column("TAPS", "/status/taps", Count),
+    Column("NODE", "/spec/node", Plain),
     AGE,
     REASON,
 ];
@@ -71,6 +72,7 @@ const IMAGE: &[Column] = &[
     Column("FILE", "/spec/size_bytes", Bytes),
     Column("SHA256", "/spec/sha256", Digest),
     Column("PRESENT", "/status/present", Plain),
+    Column("NODE", "/spec/node", Plain),
     AGE,
     REASON,
 ];

@@ -1,25 +1,35 @@
 //! The verbs: from the command line to calls, and from answers to the output.
 
 mod cluster;
+mod event;
+mod hub;
 mod image;
 mod job;
 mod key;
+mod lease;
 mod network;
 mod node;
 mod object;
 mod pool;
+mod role;
 mod service;
+mod short_id;
 mod status;
 mod system;
 mod volume;
 
+use std::collections::BTreeSet;
+
 use acp_base::Failure;
-use acp_wire_model::Kind;
+use acp_client::home::CLUSTER;
+use acp_wire_api::{Empty, cluster::GetStatus};
+use acp_wire_model::{Kind, Object};
 use clap::CommandFactory;
+use serde_json::Value;
 
 use crate::{
-    args::{Cli, Command},
-    columns,
+    args::{Cli, Command, LeaseVerb},
+    columns, error,
     session::Session,
     view,
 };
@@ -29,7 +39,9 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<u8, F
     match command {
         Command::Status => status::run(session).await,
         Command::Cluster(verb) => cluster::run(session, verb).await,
+        Command::Hub(verb) => hub::run(session, verb).await,
         Command::Node(verb) => node::run(session, verb).await,
+        Command::Role(verb) => role::run(session, verb).await,
         Command::Key(verb) => key::run(session, verb).await,
         Command::Service(verb) => service::run(session, verb).await,
         Command::Image(verb) => image::run(session, verb).await,
@@ -39,6 +51,8 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<u8, F
         Command::System(verb) => system::run(session, verb).await,
         Command::Job(verb) => job::run(session, verb).await,
         Command::Object(verb) => object::run(session, verb).await,
+        Command::Event(verb) => event::run(session, verb).await,
+        Command::Lease(LeaseVerb::List) => lease::list(session).await,
         Command::Completion { shell } => complete(session, shell),
     }
 }
@@ -53,14 +67,44 @@ fn complete(session: &mut Session, shell: clap_complete::Shell) -> Result<u8, Fa
 /// Prints all objects of a kind.
 async fn list(session: &mut Session, kind: Kind) -> Result<u8, Failure> {
     let objects = session.list(kind, Vec::new()).await?;
+    rows(session, kind, &objects).await
+}
+
+/// Prints objects of a kind, and says where the states are that are not known here.
+async fn rows(session: &mut Session, kind: Kind, objects: &[Object]) -> Result<u8, Failure> {
     let rows: Vec<_> = objects.iter().map(view::of).collect();
     session.out.list(&rows, columns::of(kind))?;
+    if let Some(hint) = unknown_states(session, kind, &rows).await {
+        error::say(&hint);
+    }
     Ok(crate::DONE)
 }
 
 /// Prints one object.
 async fn show(session: &mut Session, kind: Kind, name: &str) -> Result<u8, Failure> {
     let object = session.get(kind, name).await?;
-    session.out.object(&view::of(&object))?;
+    print(session, &object).await
+}
+
+async fn print(session: &mut Session, object: &Object) -> Result<u8, Failure> {
+    let row = view::of(object);
+    session.out.object(&row)?;
+    if let Some(hint) = unknown_states(session, object.kind, &[row]).await {
+        error::say(&hint);
+    }
     Ok(crate::DONE)
+}
+
+/// Every node knows what was asked of all objects; how those are that lie on a node, that node's services say to it alone.
+async fn unknown_states(session: &Session, kind: Kind, rows: &[Value]) -> Option<String> {
+    let silent = rows.iter().filter(|row| row["status"].is_null()).filter_map(|row| row["spec"]["node"].as_str());
+    let mut nodes: BTreeSet<&str> = silent.collect();
+    if nodes.is_empty() || !session.out.is_for_people() {
+        return None;
+    }
+    let asked = session.call::<GetStatus>(CLUSTER, Empty {}).await.ok()?.node;
+    nodes.remove(asked.as_str());
+    let first = *nodes.first()?;
+    let names = nodes.into_iter().collect::<Vec<_>>().join(", ");
+    Some(format!("states on other nodes ({names}) are known there alone: acpctl --node {first} {kind} list"))
 }

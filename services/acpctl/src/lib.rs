@@ -7,6 +7,7 @@ mod confirm;
 mod console;
 mod error;
 mod output;
+mod private_file;
 mod progress;
 mod root_key;
 mod secret;

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use self::age::{STALE_MS, age};
 pub(crate) use self::{
-    age::{ago, until},
+    age::{ago, instant, until},
     cell::Style,
     table::{Column, now_ms},
     writer::Writer,

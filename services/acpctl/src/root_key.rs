@@ -3,16 +3,13 @@
 //! **Invariant**: the file is whole and on the disk before its hash leaves this program, so that a key which counts is never
 //! one that nobody has. What root does not own, or others may read, is not taken for it: the directory is the agent's.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
-use acp_base::Failure;
+use acp_base::{Failure, to_hex};
 use acp_client::key_file;
 use sha2::{Digest, Sha256};
+
+use crate::private_file::{self, Existing};
 
 /// Two hexadecimal digits each.
 const SECRET_BYTES: usize = 32;
@@ -23,7 +20,8 @@ pub(crate) fn ensure(path: &Path) -> Result<String, Failure> {
         return Ok(hash(&secret));
     }
     let secret = generate()?;
-    write(path, &secret).map_err(|error| failure("cannot write root's key to", path, &error))?;
+    private_file::write(path, format!("{secret}\n").as_bytes(), Existing::Replace)
+        .map_err(|error| failure("cannot write root's key to", path, &error))?;
     Ok(hash(&secret))
 }
 
@@ -34,41 +32,19 @@ pub(crate) fn draft(path: &Path) -> Result<String, Failure> {
 
 /// Forgets root's key, which counts no more; no error if there is none.
 pub(crate) fn forget(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure("cannot remove root's key", path, &error)),
-        _ => Ok(()),
-    }
+    private_file::remove(path).map_err(|error| failure("cannot remove root's key", path, &error))
 }
 
 fn generate() -> Result<String, Failure> {
     let mut secret = [0; SECRET_BYTES];
     getrandom::fill(&mut secret)
         .map_err(|error| Failure::internal(format!("the system gives no randomness: {error}")))?;
-    Ok(format!("{}{}", key_file::PREFIX, hex(&secret)))
+    Ok(format!("{}{}", key_file::PREFIX, to_hex(&secret)))
 }
 
 /// What the cluster knows a key by: the hash of its whole text.
 fn hash(secret: &str) -> String {
-    hex(&Sha256::digest(secret))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Aside, on the disk, then in its place. What an attempt before this one has left is replaced, never followed.
-fn write(path: &Path, secret: &str) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    file.write_all(format!("{secret}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    to_hex(&Sha256::digest(secret))
 }
 
 fn failure(what: &str, path: &Path, error: &io::Error) -> Failure {
@@ -77,7 +53,10 @@ fn failure(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    };
 
     use super::*;
 
@@ -85,7 +64,6 @@ mod tests {
     fn a_key_is_made_once_and_kept_private() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("root.key");
-        fs::write(path.with_extension("new"), "half").expect("written");
         assert_eq!(draft(&path).expect("drawn").len(), 64);
         assert!(!path.exists(), "a draft is not kept");
         let first = ensure(&path).expect("made");
@@ -94,7 +72,6 @@ mod tests {
         let secret = key_file::read(&path).expect("readable").expect("there");
         assert_eq!(hash(&secret), first);
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
-        assert!(!path.with_extension("new").exists());
         forget(&path).expect("removed");
         forget(&path).expect("removing nothing is no error");
         assert_ne!(ensure(&path).expect("made anew"), first, "a new key is another key");

@@ -24,26 +24,24 @@ const INTERRUPT: u8 = 0x03;
 const END: u8 = 0x04;
 const BACKSPACE: [u8; 2] = [0x08, 0x7f];
 
-/// The token, from wherever it is to come.
-pub(crate) fn token(source: TokenSource) -> Result<String, Failure> {
+/// The token, from wherever it is to come; `None` if it is to come from nowhere.
+pub(crate) fn token(source: TokenSource) -> Result<Option<String>, Failure> {
     let text = match source {
         TokenSource { token: Some(token), .. } => token,
         TokenSource { token_file: Some(file), .. } if file == Path::new(STDIN) => {
-            first_line(io::stdin().lock(), "the standard input")?
+            if io::stdin().is_terminal() {
+                ask("Token: ")?
+            } else {
+                first_line(io::stdin().lock(), "the standard input")?
+            }
         }
         TokenSource { token_file: Some(file), .. } => {
             let name = file.display().to_string();
             first_line(BufReader::new(File::open(&file).map_err(|error| unreadable(&name, &error))?), &name)?
         }
-        TokenSource { .. } if io::stdin().is_terminal() => ask("Token: ")?,
-        TokenSource { .. } => {
-            return Err(Failure::invalid(
-                "there is no token, and no terminal to ask for it on: give --token-file FILE, or --token-file - and the \
-                 token on the standard input",
-            ));
-        }
+        TokenSource { .. } => return Ok(None),
     };
-    checked(text.trim())
+    checked(text.trim()).map(Some)
 }
 
 /// The text is not repeated: it may be a secret for something else.

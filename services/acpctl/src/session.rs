@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use acp_base::{Failure, Name, Uid};
+use acp_base::{Code, Failure, Name, Uid};
 use acp_client::{Connection, Options, ServiceClient};
 use acp_wire_api::{Method, cluster::Selector};
 use acp_wire_model::{Kind, Object};
 
-use crate::{args::Global, confirm::confirm, output::Output, trace};
+use crate::{
+    args::Global,
+    confirm::{confirm, confirm_by_name},
+    output::Output,
+    trace,
+};
 
 /// How long a call may take that answers only when units have stopped or started.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -49,6 +54,20 @@ impl Session {
             ))),
             (Some(wanted), None) => self.go_to(wanted).await,
             (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// Goes to the node where a system is at home, unless a node was chosen. If that cannot be found out, whoever is asked next
+    /// says what is wrong.
+    pub(crate) async fn go_to_system(&mut self, name: &Name) -> Result<(), Failure> {
+        match self.acp.at_system(name).await {
+            Ok(acp) => {
+                self.is_elsewhere |= acp.node() != self.acp.node();
+                self.acp = acp;
+                Ok(())
+            }
+            Err(failure) if failure.code == Code::DeadlineExceeded => Err(failure),
+            Err(_failure) => Ok(()),
         }
     }
 
@@ -119,5 +138,10 @@ impl Session {
     /// Returns if the operator agrees to `deed`.
     pub(crate) fn confirm(&self, deed: &str) -> Result<(), Failure> {
         confirm(self.is_agreed, deed)
+    }
+
+    /// Returns if the operator agrees to `deed` by typing `name`, which is of what is at stake.
+    pub(crate) fn confirm_by_name(&self, deed: &str, name: &str) -> Result<(), Failure> {
+        confirm_by_name(self.is_agreed, deed, name)
     }
 }

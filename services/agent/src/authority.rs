@@ -154,7 +154,16 @@ mod tests {
 
     fn directory(keys: Vec<Key>) -> Directory {
         let cluster = Cluster { uid: Uid::from_u128(1), name: "c".parse().expect("a name") };
-        Directory { cluster, revision: 1, authority: String::new(), nodes: vec![], removed: vec![], keys }
+        Directory {
+            cluster,
+            revision: 1,
+            authority: String::new(),
+            nodes: vec![],
+            removed: vec![],
+            keys,
+            epoch: String::new(),
+            roles: vec![],
+        }
     }
 
     #[test]

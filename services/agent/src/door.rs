@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::{
     config::Config,
     dial,
-    limits::{JOIN_LIMIT, PAUSE_MIN},
+    limits::{JOIN_LIMIT, PAUSE_MIN, REQUEST_MAX},
     member::Member,
     node::Node,
     visitor::Visitor,
@@ -92,7 +92,6 @@ async fn receive(node: Arc<Node>, member: Arc<Member>, accepted: Accepted, addre
     metrics::counter!("acp_agent_visits_total", "class" => dial::word(class)).increment(1);
     let (over, left) = (place.over.clone(), member.left.clone());
     let (tasks, drain) = (node.context.tasks.clone(), node.context.drain.clone());
-    let limit = if matches!(class, Class::Join | Class::Renewal) { JOIN_LIMIT } else { Duration::MAX };
     let visitor = Arc::new(Visitor::new(node, member, class, peer, address, place));
     let stay = async {
         match class {
@@ -115,8 +114,24 @@ async fn receive(node: Arc<Node>, member: Arc<Member>, accepted: Accepted, addre
     tokio::select! {
         () = over.cancelled() => visitor.cut(),
         () = left.cancelled() => visitor.cut(),
-        () = tokio::time::sleep(limit) => {}
+        () = overstayed(class, &visitor) => {}
         () = stay => {}
+    }
+}
+
+/// Returns when whoever is no member yet, or was none for a while, has been here too long: with nothing to say, or for longer than
+/// an operator is waited for.
+async fn overstayed(class: Class, visitor: &Visitor) {
+    if !matches!(class, Class::Join | Class::Renewal) {
+        return std::future::pending().await;
+    }
+    let came = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(JOIN_LIMIT).await;
+        let is_waiting = class == Class::Join && visitor.is_busy() && came.elapsed() < REQUEST_MAX + JOIN_LIMIT;
+        if !is_waiting {
+            return;
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use acp_wire_api::{
     agent::{self as api, AuthenticateReply},
 };
 
-use crate::{authority, cluster, measure, node::Node, open, report};
+use crate::{authority, cluster, measure, node::Node, open, own, report};
 
 /// Every method of `acp.agent`.
 pub(crate) fn router(node: &Arc<Node>) -> Router {
@@ -20,10 +20,23 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
     once::<api::GetStatus, _, _>(&mut router, node, |node, _call| ready(Ok(report::status(&node))));
     once::<api::ListMembers, _, _>(&mut router, node, |node, _call| ready(Ok(report::members(&node))));
     once::<api::Authenticate, _, _>(&mut router, node, |node, call| ready(authenticate(&node, &call.request.key)));
-    once::<api::InitCluster, _, _>(&mut router, node, |node, call| cluster::init(node, call.request));
+    once::<api::InitCluster, _, _>(&mut router, node, |node, call| {
+        cluster::whole(Arc::clone(&node), cluster::init(node, call.request))
+    });
     once::<api::PlanJoin, _, _>(&mut router, node, |node, call| cluster::plan(node, call.request));
-    once::<api::JoinCluster, _, _>(&mut router, node, |node, call| cluster::join(node, call.request));
-    once::<api::LeaveCluster, _, _>(&mut router, node, |node, call| cluster::leave(node, call.request));
+    once::<api::JoinCluster, _, _>(&mut router, node, |node, call| {
+        cluster::whole(Arc::clone(&node), cluster::join(node, call.request))
+    });
+    once::<api::LeaveCluster, _, _>(&mut router, node, |node, call| {
+        cluster::whole(Arc::clone(&node), cluster::leave(node, call.request))
+    });
+    once::<api::Rejoin, _, _>(&mut router, node, |node, call| {
+        cluster::whole(Arc::clone(&node), cluster::rejoin(node, call.request))
+    });
+    let asking = Arc::clone(node);
+    router.stream::<api::RequestJoin, _, _>(move |call, sink| cluster::request(Arc::clone(&asking), call, sink));
+    let followed = Arc::clone(node);
+    router.stream::<api::WatchNode, _, _>(move |_call, sink| own::follow(Arc::clone(&followed), sink));
     let opening = Arc::clone(node);
     router.upgrade::<api::Open, _, _, _, _>(move |call| open::open(Arc::clone(&opening), call));
     router.upgrade::<api::Measure, _, _, _, _>(|call| async move {

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod adopt;
 mod authority;
 mod carry;
 mod cluster;
 mod config;
 mod context;
+mod controllers;
+mod database;
 mod dial;
 mod door;
 mod handlers;
@@ -15,9 +18,11 @@ mod measure;
 mod member;
 mod node;
 mod open;
+mod own;
 mod peers;
 mod persist;
 mod pool;
+mod readdress;
 mod refused;
 mod renewal;
 mod report;
@@ -36,7 +41,8 @@ use acp_wire_api::Interface;
 pub use config::Config;
 
 use crate::{
-    identity::{Identity, IdentityError},
+    identity::Identity,
+    limits::{PAUSE_MIN, START_LIMIT},
     member::MemberError,
     node::Node,
     report::millis,
@@ -64,12 +70,14 @@ impl Daemon for Agent {
 enum RunError {
     #[error("the agent's directory cannot be used")]
     Directory(#[source] std::io::Error),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
+    #[error("the node's key cannot be used")]
+    Key(#[from] acp_io_pki::PkiError),
     #[error("the node's membership cannot be read")]
     Record(#[from] acp_io_record::RecordError),
     #[error("the node's membership cannot be used")]
     Member(#[from] MemberError),
+    #[error("the cluster service has not said which node this is: {0}")]
+    Nobody(acp_base::Failure),
     #[error(transparent)]
     Serve(#[from] Fatal),
 }
@@ -78,9 +86,9 @@ impl RunError {
     /// Whether somebody has to look at a file first.
     const fn is_for_the_operator(&self) -> bool {
         match self {
-            Self::Directory(_) | Self::Identity(IdentityError::Keep(_)) => false,
-            Self::Identity(IdentityError::Record(error)) | Self::Record(error) => error.is_for_the_operator(),
-            Self::Identity(IdentityError::Key(_)) | Self::Member(_) => true,
+            Self::Directory(_) | Self::Nobody(_) => false,
+            Self::Record(error) => error.is_for_the_operator(),
+            Self::Key(_) | Self::Member(_) => true,
             Self::Serve(fatal) => matches!(fatal, Fatal::Config(_)),
         }
     }
@@ -91,13 +99,47 @@ async fn run(config: Config, context: Context) -> Result<(), RunError> {
     std::fs::create_dir_all(state).map_err(RunError::Directory)?;
     let identity = Identity::ensure(state)?;
     let node = Arc::new(Node::new(context.clone(), config, identity));
-    if let Some(record) = node.store.read()? {
-        node.begin(record, None)?;
+    // A member knows by its certificate who it is, and is there for the others before its own database is.
+    match node.store.read()? {
+        Some(record) => drop(node.begin(record, None)?),
+        None => tokio::select! {
+            () = context.drain.cancelled() => return Ok(()),
+            identified = identify(&node) => identified?,
+        },
+    }
+    if node.member().is_none() && node.store.left()?.is_some() {
+        let (drain, parting) = (context.drain.clone(), database::keep_parting(Arc::clone(&node)));
+        context.tasks.spawn("parting", async move {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = parting => {}
+            }
+        });
     }
     let _server = context.serve(handlers::router(&node))?;
     context.ready();
     context.drain.cancelled().await;
     Ok(())
+}
+
+/// Asks the cluster service which node this is, for as long as it may take to start.
+async fn identify(node: &Node) -> Result<(), RunError> {
+    let until = tokio::time::Instant::now() + START_LIMIT;
+    let mut pause = PAUSE_MIN;
+    loop {
+        let failure = match database::status(node).await {
+            Ok(status) => {
+                node.identify(status.node_uid);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        if tokio::time::Instant::now() + pause >= until {
+            return Err(RunError::Nobody(failure));
+        }
+        tokio::time::sleep(pause).await;
+        pause = dial::longer(pause);
+    }
 }
 
 /// The error and its causes in one sentence, each said once.

@@ -18,8 +18,23 @@ pub(crate) const BULKS_MAX: usize = 64;
 /// Connections of newcomers at once; the oldest goes for the newest, since anybody can open one.
 pub(crate) const JOINS_MAX: usize = 16;
 
-/// How long a newcomer's or a renewal's connection may last: it is two calls.
+/// How long a newcomer's or a renewal's connection may last without a conversation: it is two calls.
 pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a newcomer may wait for an operator, on one connection or several; the hub's interface says the same.
+pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long entering the cluster's log may take in one call: a snapshot of 100,000 objects and this node's own ones on top.
+pub(crate) const ENTER_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the cluster service may take to answer a question at its socket.
+pub(crate) const CLUSTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the agent waits at its start for the cluster service to say which node this is: it reads its store first.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Systems that a newcomer names: more than a host runs.
+pub(crate) const SYSTEMS_MAX: usize = 10_000;
 
 /// Conversations from one peer at once, over all its links.
 pub(crate) const CONVERSATIONS_PER_PEER_MAX: usize = 512;
@@ -33,8 +48,28 @@ pub(crate) const SOCKET_LIMIT: Duration = Duration::from_secs(5);
 /// How long a call of the agent's own to the hub may take.
 pub(crate) const HUB_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the hub may be silent on a watch. It says something at least every two seconds.
-pub(crate) const HUB_SILENCE_MAX: Duration = Duration::from_secs(6);
+/// How long a hub may be silent on a watch before another controller's is asked. It says something at least every two seconds.
+pub(crate) const HUB_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How long no controller may have been heard before the node says so: two of them were tried by then.
+pub(crate) const HUB_MISSED: Duration = Duration::from_secs(6);
+
+/// How long one of several controllers may take to open a conversation before the next one is asked: three round trips to the
+/// other end of the world and a busy host, and several fit into any caller's deadline.
+pub(crate) const CONTROLLER_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How long the direct way may take where there is another one: hubs that look for each other wait for two seconds in all.
+pub(crate) const DIRECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a controller that has failed comes after the others.
+pub(crate) const SHUN: Duration = Duration::from_secs(10);
+
+/// How often a node whose session is not with the controller that it belongs to, or with one that can do nothing, looks for a
+/// better one.
+pub(crate) const BETTER_PERIOD: Duration = Duration::from_secs(5);
+
+/// Controllers to which reverse links are kept: as many as there are ever voters, and some that are just being replaced.
+pub(crate) const REVERSE_MAX: usize = 8;
 
 /// The largest answer of the hub: a directory of a thousand members and a thousand keys is a tenth of it.
 pub(crate) const HUB_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -6,12 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use acp_base::{Name, Uid};
 use acp_io_daemon::{Context, Health};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     config::Config,
-    door, hub_session,
+    database, door, hub_session,
     identity::Identity,
     member::{Member, MemberError},
     persist::{Record, Store},
@@ -30,12 +31,15 @@ pub(crate) struct Node {
     pub(crate) troubles: Troubles,
     /// Held while the membership changes: one at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// The id with which the next membership begins, as the cluster service has said it last.
+    uid: Mutex<Uid>,
     member: watch::Sender<Option<Arc<Member>>>,
 }
 
 impl Node {
     pub(crate) fn new(context: Context, config: Config, identity: Identity) -> Self {
         Self {
+            uid: Mutex::new(Uid::from_u128(0)),
             store: Store::new(&context.paths.state),
             troubles: Troubles::new(context.health.clone()),
             context,
@@ -52,6 +56,27 @@ impl Node {
         self.member.borrow().clone()
     }
 
+    /// Follows the membership.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Arc<Member>>> {
+        self.member.subscribe()
+    }
+
+    /// Which node this is while it is in no cluster.
+    pub(crate) fn uid(&self) -> Uid {
+        *self.uid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cluster service has said which node this is.
+    pub(crate) fn identify(&self, uid: Uid) {
+        *self.uid.lock().unwrap_or_else(PoisonError::into_inner) = uid;
+    }
+
+    /// This node's name: as a member, what the members call it, who may have renamed it since it was started.
+    pub(crate) fn name(&self) -> Name {
+        let renamed = self.member().and_then(|member| member.of(member.me));
+        renamed.map_or_else(|| self.context.node.clone(), |own| own.name)
+    }
+
     /// Begins a membership: the door opens, and the control plane is told that this node is there.
     pub(crate) fn begin(
         self: &Arc<Self>,
@@ -63,6 +88,7 @@ impl Node {
         self.member.send_replace(Some(Arc::clone(&member)));
         self.run(&member, "door", door::run(Arc::clone(self), Arc::clone(&member), listener));
         self.run(&member, "hub session", hub_session::run(Arc::clone(self), Arc::clone(&member)));
+        self.run(&member, "database", database::keep_entering(Arc::clone(self), Arc::clone(&member)));
         self.run(&member, "reverse link", reverse::run(Arc::clone(self), Arc::clone(&member)));
         self.run(&member, "renewal", renewal::run(Arc::clone(self), Arc::clone(&member)));
         self.run(&member, "tidy", tidy::run(Arc::clone(self), Arc::clone(&member)));

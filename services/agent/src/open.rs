@@ -24,6 +24,7 @@ use crate::{
     carry::carry,
     context::{Context, hop},
     dial::{self, Unreached},
+    hub_session,
     limits::{ANSWER_MARGIN, LOOK_PAUSE},
     member::Member,
     node::Node,
@@ -118,7 +119,7 @@ fn alone(node: &Node, request: &OpenRequest) -> Result<Way, Failure> {
 }
 
 fn here(node: &Node, service: &str) -> Way {
-    let name = node.context.node.to_string();
+    let name = node.name().to_string();
     let hops = vec![hop(&name, service, "socket", Instant::now())];
     Way { end: End::Here, node: name, hops, ground: Ground::default() }
 }
@@ -128,31 +129,58 @@ async fn find(node: &Node, member: &Arc<Member>, asked: &Asked) -> Result<Way, F
     let is_single = routing::placement(&request.service) == Some(Placement::Single);
     match &request.node {
         None if is_single => wait_for_single(node, member, asked).await,
-        Some(name) if *name != node.context.node => {
-            let unknown = || Failure::not_found(format!("there is no node {name} in cluster {}", member.cluster.name));
-            let to = member.named(name).ok_or_else(unknown)?;
-            reach(node, member, &to, asked).await
-        }
-        None | Some(_) => locally(node, member, asked).await,
+        None => locally(node, member, asked).await,
+        Some(name) => match member.named(name) {
+            Some(to) if to.uid == member.me => locally(node, member, asked).await,
+            Some(to) => reach(node, member, &to, asked, asked.left()).await,
+            // A node that was taken out is still itself.
+            None if *name == node.context.node && member.of(member.me).is_none() => locally(node, member, asked).await,
+            None => Err(Failure::not_found(format!("there is no node {name} in cluster {}", member.cluster.name))),
+        },
     }
 }
 
-/// A service that the cluster has once: its node is looked up, and waited for.
+/// The control plane: the first controller that answers, and it is waited for.
 async fn wait_for_single(node: &Node, member: &Arc<Member>, asked: &Asked) -> Result<Way, Failure> {
     loop {
-        let failure = match member.controller() {
-            Some(to) if to.uid == member.me => return locally(node, member, asked).await,
-            Some(to) => match reach(node, member, &to, asked).await {
-                Err(failure) if failure.code == Code::Unavailable => failure,
-                found => return found,
-            },
-            None => Failure::unavailable("no member of the cluster runs the control plane"),
-        };
+        let mut failure = hub_session::none();
+        for to in member.controllers() {
+            if to.uid == member.me {
+                return locally(node, member, asked).await;
+            }
+            let limit = asked.left().min(hub_session::limit(member));
+            if limit.is_zero() {
+                break;
+            }
+            match reach_within(node, member, &to, asked, limit).await {
+                Err(error) if error.code == Code::Unavailable => failure = error,
+                found => {
+                    member.controllers.came(to.uid);
+                    return found;
+                }
+            }
+            member.controllers.failed(to.uid);
+        }
         if asked.left() <= LOOK_PAUSE {
             return Err(failure.context(format!("{} did not come within the call's deadline", asked.request.service)));
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+/// To a node that may not take longer than this, whatever it is that takes so long.
+async fn reach_within(
+    node: &Node,
+    member: &Arc<Member>,
+    to: &hub::Member,
+    asked: &Asked,
+    limit: Duration,
+) -> Result<Way, Failure> {
+    let late = |_late| {
+        let text = format!("{} at {} did not open a conversation within {} ms", to.name, to.address, limit.as_millis());
+        Err(Failure::unavailable(text))
+    };
+    tokio::time::timeout(limit, reach(node, member, to, asked, limit)).await.unwrap_or_else(late)
 }
 
 /// On this node: the caller goes itself, except for a key's rights.
@@ -162,28 +190,36 @@ async fn locally(node: &Node, member: &Member, asked: &Asked) -> Result<Way, Fai
     let opening = Context::default().opening(&asked.request.service, asked.request.instance.as_deref());
     let started = Instant::now();
     let speaker = socket::connect_for(node, &opening, authority::of_key(&key, None), &asked.id).await?;
-    let name = node.context.node.to_string();
+    let name = node.name().to_string();
     let hops = vec![hop(&name, &asked.request.service, "socket", started)];
     Ok(Way { end: End::Socket(speaker.into_raw()), node: name, hops, ground: Ground { peer: None, key: Some(key) } })
 }
 
 /// On another node: over its link, else over one that it has opened.
-async fn reach(node: &Node, member: &Arc<Member>, to: &hub::Member, asked: &Asked) -> Result<Way, Failure> {
+async fn reach(
+    node: &Node,
+    member: &Arc<Member>,
+    to: &hub::Member,
+    asked: &Asked,
+    time: Duration,
+) -> Result<Way, Failure> {
     let request = &asked.request;
     let opening = asked.context(to, false).opening(&request.service, request.instance.as_deref());
     let ground = Ground { peer: Some(to.uid), key: None };
     if request.bulk {
         let started = Instant::now();
         let mut stream = dial::stream(member, to, Class::Bulk).await?;
-        let opened = open_bulk(&mut stream, &opening, asked.left()).await;
+        let opened = open_bulk(&mut stream, &opening, time).await;
         opened.map_err(|error| Unreached::of(error, to).failure)?;
         let hops = vec![hop(&to.name, "agent", "dialled", started)];
         return Ok(Way { end: End::Bulk(Box::new(stream)), node: to.name.to_string(), hops, ground });
     }
+    // What controllers say to each other, and nodes to them, is held up by no call.
+    let class = if request.service == "hub" && request.key.is_none() { Class::Control } else { Class::Calls };
     let has_other_way = member.is_controller() && member.peers.reverse(to.uid).is_some()
-        || !member.is_controller() && request.key.is_some() && member.controller().is_some_and(|hub| hub.uid != to.uid);
-    let limits = Limits { time: asked.left(), has_other_way };
-    let opened = match route::directly(node, member, to, Class::Calls, &opening, limits).await {
+        || request.key.is_some() && member.controllers().iter().any(|hub| hub.uid != to.uid && hub.uid != member.me);
+    let limits = Limits { time, has_other_way };
+    let opened = match route::directly(node, member, to, class, &opening, limits).await {
         Ok(opened) => opened,
         Err(unreached) if unreached.is_away => go_round(node, member, to, asked, unreached).await?,
         Err(unreached) => return Err(unreached.failure),
@@ -192,7 +228,7 @@ async fn reach(node: &Node, member: &Arc<Member>, to: &hub::Member, asked: &Aske
     Ok(Way { end: End::Conversation(conversation), node: to.name.to_string(), hops, ground })
 }
 
-/// To a node that cannot be dialled: over the link that it has opened to the control plane.
+/// To a node that cannot be dialled: over the link that it has opened to this controller, or to another one.
 async fn go_round(
     node: &Node,
     member: &Arc<Member>,
@@ -203,26 +239,33 @@ async fn go_round(
     let request = &asked.request;
     if member.is_controller() {
         let opening = asked.context(to, false).opening(&request.service, request.instance.as_deref());
-        return match route::backwards(member, to, &opening, asked.left()).await {
-            Some(opened) => opened,
-            None => Err(unreached.failure),
-        };
+        if let Some(opened) = route::backwards(member, to, &opening, asked.left()).await {
+            return opened;
+        }
     }
-    let Some(controller) = member.controller().filter(|controller| controller.uid != to.uid) else {
-        return Err(unreached.failure);
-    };
+    let others = member.controllers().into_iter().filter(|other| other.uid != to.uid && other.uid != member.me);
+    let others: Vec<hub::Member> = others.collect();
+    let Some(first) = others.first() else { return Err(unreached.failure) };
     if request.key.is_none() {
-        let text = format!("{}; through {} it is reached with a key alone", unreached.failure.message, controller.name);
+        let text = format!("{}; through {} it is reached with a key alone", unreached.failure.message, first.name);
         return Err(Failure { message: text, ..unreached.failure });
     }
     let opening = asked.context(to, true).opening(&request.service, request.instance.as_deref());
-    let limits = Limits { time: asked.left(), has_other_way: false };
-    let opened = route::directly(node, member, &controller, Class::Calls, &opening, limits).await;
-    opened.map_err(|through| {
-        let text =
-            format!("{}; nor through {}: {}", unreached.failure.message, controller.name, through.failure.message);
-        Failure { message: text, ..through.failure }
-    })
+    let mut failure = unreached.failure;
+    for through in others {
+        let limits = Limits { time: asked.left().min(hub_session::limit(member)), has_other_way: false };
+        let opened = route::directly(node, member, &through, Class::Calls, &opening, limits).await;
+        let refused = match opened {
+            Ok(opened) => return Ok(opened),
+            Err(refused) => refused,
+        };
+        let text = format!("{}; nor through {}: {}", failure.message, through.name, refused.failure.message);
+        failure = Failure { message: text, ..refused.failure };
+        if failure.code != Code::Unavailable || asked.left().is_zero() {
+            break;
+        }
+    }
+    Err(failure)
 }
 
 /// Carries the caller's connection in a task of its own: with the drain it goes on as long as an answer is waited for.

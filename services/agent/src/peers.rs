@@ -169,6 +169,11 @@ impl Place {
         Ok(Seat { peers: self.peers.clone(), number: self.number, node })
     }
 
+    /// Conversations on this connection now.
+    pub(crate) fn conversations(&self) -> usize {
+        self.peers.lock().visits.get(&self.number).map_or(0, |visit| visit.conversations)
+    }
+
     /// Conversations with this peer are opened here from now on.
     pub(crate) fn offer(&self, link: Link) {
         if let Some(visit) = self.peers.lock().visits.get_mut(&self.number) {

@@ -1,7 +1,7 @@
 //! Links to other nodes: one for each node and class, dialled when it is wanted, kept, and replaced when it is gone.
 //!
-//! **Invariants**: one attempt at a time for each of them, whoever waits; after a failed one nobody dials before a pause
-//! that grows, and whoever asks meanwhile is told what failed.
+//! **Invariants**: one attempt at a time for each of them, whoever waits, and it goes on when nobody waits any more; after a
+//! failed one nobody dials before a pause that grows, and whoever asks meanwhile is told what failed.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +11,9 @@ use std::{
 
 use acp_base::{Failure, Uid};
 use acp_io_daemon::Tasks;
-use acp_io_link::{Class, Link};
+use acp_io_link::{Class, Link, LinkError};
 use acp_wire_api::{agent::LinkStatus, hub};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::{
     dial::{self, Unreached},
@@ -29,8 +30,9 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Slot {
     standing: Mutex<Option<Standing>>,
-    /// Held by whoever dials.
-    attempts: tokio::sync::Mutex<Option<Failed>>,
+    failed: Mutex<Option<Failed>>,
+    /// Held while somebody dials.
+    dialling: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,17 +72,12 @@ impl Pool {
         if let Some(link) = slot.standing() {
             return Ok(Way { link, was_dialled: false });
         }
-        if has_other_way
-            && let Ok(attempts) = slot.attempts.try_lock()
-            && let Some(failed) = attempts.clone()
-        {
-            drop(attempts);
-            if failed.again <= Instant::now() {
-                let (slot, member, to, inner) = (Arc::clone(&slot), Arc::clone(member), to.clone(), tasks.clone());
-                tasks.spawn("dial again", async move {
-                    // Its failure is remembered for the next caller.
-                    drop(slot.dial(&member, &to, class, &inner).await);
-                });
+        if has_other_way && let Some(failed) = slot.failed() {
+            if failed.again <= Instant::now()
+                && let Ok(permit) = Arc::clone(&slot.dialling).try_lock_owned()
+            {
+                // Its failure is remembered for the next caller.
+                drop(slot.begin_dialling(permit, member, to, class, tasks));
             }
             return Err(failed.error);
         }
@@ -150,31 +147,62 @@ impl Slot {
         Some(open.link.clone())
     }
 
+    fn failed(&self) -> Option<Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Dials, unless somebody else has meanwhile, or it has just failed.
     async fn dial(
-        &self,
+        self: &Arc<Self>,
         member: &Arc<Member>,
         to: &hub::Member,
         class: Class,
         tasks: &Tasks,
     ) -> Result<Way, Unreached> {
-        let mut attempts = self.attempts.lock().await;
+        let permit = Arc::clone(&self.dialling).lock_owned().await;
         if let Some(link) = self.standing() {
             return Ok(Way { link, was_dialled: false });
         }
-        if let Some(failed) = attempts.as_ref().filter(|failed| failed.again > Instant::now()) {
-            return Err(failed.error.clone());
+        if let Some(failed) = self.failed().filter(|failed| failed.again > Instant::now()) {
+            return Err(failed.error);
         }
-        match dial::link(member, to, class, tasks).await {
+        let dialled = self.begin_dialling(permit, member, to, class, tasks).await;
+        dialled.unwrap_or_else(|_ended| Err(Unreached::of(LinkError::Closed, to)))
+    }
+
+    /// Dials in a task of its own: whoever stops waiting leaves what comes of it to the next caller.
+    fn begin_dialling(
+        self: &Arc<Self>,
+        permit: OwnedMutexGuard<()>,
+        member: &Arc<Member>,
+        to: &hub::Member,
+        class: Class,
+        tasks: &Tasks,
+    ) -> oneshot::Receiver<Result<Way, Unreached>> {
+        let (dialled, receiver) = oneshot::channel();
+        let (slot, member, to, inner) = (Arc::clone(self), Arc::clone(member), to.clone(), tasks.clone());
+        tasks.spawn("dial", async move {
+            let found = dial::link(&member, &to, class, &inner).await;
+            let found = slot.note(found);
+            drop(permit);
+            drop(dialled.send(found));
+        });
+        receiver
+    }
+
+    /// Keeps the link that was dialled, or what has failed and when it is tried again.
+    fn note(&self, dialled: Result<Link, Unreached>) -> Result<Way, Unreached> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match dialled {
             Ok(link) => {
-                *attempts = None;
+                *failed = None;
                 let now = Instant::now();
                 *self.lock() = Some(Standing { link: link.clone(), since: now, used: now });
                 Ok(Way { link, was_dialled: true })
             }
             Err(error) => {
-                let pause = attempts.as_ref().map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
-                *attempts = Some(Failed { error: error.clone(), pause, again: Instant::now() + pause });
+                let pause = failed.as_ref().map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
+                *failed = Some(Failed { error: error.clone(), pause, again: Instant::now() + pause });
                 Err(error)
             }
         }

@@ -6,13 +6,13 @@ use acp_base::Failure;
 use acp_io_daemon::{new_uid, wall_now};
 use acp_io_link::{Class, Link};
 use acp_io_pki::Certificate;
-use acp_wire_api::hub::{RenewCertificate, RenewCertificateRequest};
+use acp_wire_api::hub::{self, RenewCertificate, RenewCertificateRequest};
 use rustls::pki_types::CertificateDer;
 
 use crate::{
     context::Context,
     dial,
-    hub_session::{controller, speak},
+    hub_session::{none, speak},
     limits::{CLOCK_LOOK, HUB_LIMIT, RENEWAL_PAUSE_MAX, RENEWAL_PAUSE_MIN},
     member::Member,
     node::Node,
@@ -56,7 +56,7 @@ async fn wait_until(moment: u64) {
 async fn renew(node: &Node, member: &Arc<Member>) -> Result<u64, Failure> {
     let key = &node.identity.key;
     let request = key.request().map_err(|error| Failure::internal(error.to_string()))?;
-    let request = RenewCertificateRequest { signing_request: acp_io_pki::to_hex(request.der()) };
+    let request = RenewCertificateRequest { signing_request: acp_base::to_hex(request.der()) };
     let has_expired = member.held.certificate().not_after.as_secs() <= wall_now().0 / 1_000;
     let mut speaker = if has_expired && !member.is_controller() {
         speak_expired(node, member).await?
@@ -73,19 +73,29 @@ async fn renew(node: &Node, member: &Arc<Member>) -> Result<u64, Failure> {
 
 /// The certificate that the hub has sent.
 pub(crate) fn read(text: &str) -> Result<Certificate, Failure> {
-    let der = acp_io_pki::from_hex(text).map(CertificateDer::from);
+    let der = acp_base::from_hex(text).map(CertificateDer::from);
     der.and_then(|der| Certificate::read(der).ok())
         .ok_or_else(|| Failure::internal("the hub has sent a certificate that cannot be read"))
 }
 
 /// The one conversation that the control plane holds with a node whose certificate has expired.
 async fn speak_expired(node: &Node, member: &Arc<Member>) -> Result<Speaker, Failure> {
-    let controller = controller(member)?;
+    let mut failure = none();
+    for to in member.controllers() {
+        match speak_expired_to(node, member, &to).await {
+            Ok(speaker) => return Ok(speaker),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn speak_expired_to(node: &Node, member: &Arc<Member>, to: &hub::Member) -> Result<Speaker, Failure> {
     let tasks = &node.context.tasks;
-    let unreached = |error| dial::Unreached::of(error, &controller).failure;
-    let stream = dial::stream(member, &controller, Class::Renewal).await?;
+    let unreached = |error| dial::Unreached::of(error, to).failure;
+    let stream = dial::stream(member, to, Class::Renewal).await?;
     let link = Link::over(stream, tasks).await.map_err(unreached)?;
-    let context = Context { node: Some(controller.uid), ..Context::default() };
+    let context = Context { node: Some(to.uid), ..Context::default() };
     let conversation = link.open(&context.opening("hub", None), HUB_LIMIT).await.map_err(unreached)?;
-    Speaker::over(conversation, &format!("the hub on {}", controller.name), tasks)
+    Speaker::over(conversation, &format!("the hub on {}", to.name), tasks)
 }

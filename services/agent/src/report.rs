@@ -19,10 +19,12 @@ pub(crate) fn status(node: &Node) -> AgentStatus {
         links
     };
     AgentStatus {
-        node: member.as_ref().map_or_else(|| node.identity.uid(), |member| member.me),
-        name: node.context.node.clone(),
+        node: member.as_ref().map_or_else(|| node.uid(), |member| member.me),
+        name: node.name(),
         cluster: member.as_ref().map(|member| member.cluster.clone()),
-        address: member.as_ref().map(|member| member.address.clone()),
+        address: member
+            .as_ref()
+            .map(|member| member.of(member.me).map_or_else(|| member.address.clone(), |own| own.address)),
         certificate_until_ms: member.as_ref().map(|member| member.held.certificate().not_after.as_secs() * 1_000),
         revision: member.as_ref().map_or(0, |member| member.directory().revision),
         hub_heard_ms: member.as_ref().and_then(|member| age(member)),
@@ -46,11 +48,14 @@ pub(crate) fn members(node: &Node) -> ListMembersReply {
 
 fn alone(node: &Node) -> hub::Member {
     hub::Member {
-        uid: node.identity.uid(),
+        uid: node.uid(),
         name: node.context.node.clone(),
         address: String::new(),
         fingerprint: node.identity.key.fingerprint().to_string(),
         controller: false,
+        checkpoint_key: String::new(),
+        parked: false,
+        roles: Vec::new(),
         joined_ms: 0,
     }
 }

@@ -9,6 +9,7 @@ use acp_wire_api::{agent::Hop, hub};
 use crate::{
     context::{Answer, hop},
     dial::Unreached,
+    limits::DIRECT_LIMIT,
     member::Member,
     node::Node,
 };
@@ -38,9 +39,12 @@ pub(crate) async fn directly(
     limits: Limits,
 ) -> Result<Opened, Unreached> {
     let started = Instant::now();
-    let deadline = started + limits.time;
+    let time = if limits.has_other_way { limits.time.min(DIRECT_LIMIT) } else { limits.time };
+    let deadline = started + time;
     loop {
-        let way = member.pool.link(member, to, class, &node.context.tasks, limits.has_other_way).await?;
+        let linked = member.pool.link(member, to, class, &node.context.tasks, limits.has_other_way);
+        let late = |_late| Err(Unreached::of(LinkError::TimedOut(crate::millis(time)), to));
+        let way = tokio::time::timeout_at(deadline.into(), linked).await.unwrap_or_else(late)?;
         let first = hop(&to.name, "agent", if way.was_dialled { "dialled" } else { "link" }, started);
         match way.link.open(opening, deadline.saturating_duration_since(Instant::now())).await {
             Ok(conversation) => return Ok(Opened::new(conversation, first)),

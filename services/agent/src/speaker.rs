@@ -79,8 +79,34 @@ impl Speaker {
         sent.map_err(|error| Failure::unavailable(format!("cannot call {}: {error}", self.peer)))
     }
 
-    /// The next reply.
+    /// Every reply of a streaming method that comes to its end within `limit`.
+    pub(crate) async fn all<M: Method>(
+        &mut self,
+        request: &M::Request,
+        limit: Duration,
+    ) -> Result<Vec<M::Reply>, Failure> {
+        let late = format!("{} did not come to the end of {} within {} ms", self.peer, M::NAME, limit.as_millis());
+        let collecting = async {
+            self.ask::<M>(request).await?;
+            let mut replies = Vec::new();
+            loop {
+                let (reply, continues) = self.next_of::<M>().await?;
+                replies.push(reply);
+                if !continues {
+                    return Ok(replies);
+                }
+            }
+        };
+        timeout(limit, collecting).await.unwrap_or_else(|_late| Err(Failure::new(Code::DeadlineExceeded, late)))
+    }
+
+    /// The next reply. Cancel-safe.
     pub(crate) async fn next<M: Method>(&mut self) -> Result<M::Reply, Failure> {
+        self.next_of::<M>().await.map(|(reply, _continues)| reply)
+    }
+
+    /// The next reply, and whether another one follows. Cancel-safe.
+    pub(crate) async fn next_of<M: Method>(&mut self) -> Result<(M::Reply, bool), Failure> {
         let received = self.reader.reply().await;
         let (reply, _fds) = received.map_err(|error| {
             let code = if matches!(error, ReadError::Closed | ReadError::Io(_) | ReadError::TooSlow) {
@@ -90,7 +116,7 @@ impl Speaker {
             };
             Failure::new(code, format!("{} did not answer: {error}", self.peer)).changed(Change::Unknown)
         })?;
-        read::<M>(&reply)
+        Ok((read::<M>(&reply)?, reply.continues))
     }
 
     /// The stream, beginning with what was sent after the last reply.

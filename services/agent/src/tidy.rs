@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use acp_io_daemon::wall_now;
 
 use crate::{
-    limits::{HUB_SILENCE_MAX, TIDY_PERIOD},
+    limits::{HUB_MISSED, TIDY_PERIOD},
     member::Member,
     node::Node,
 };
@@ -23,7 +23,8 @@ pub(crate) async fn run(node: Arc<Node>, member: Arc<Member>) {
         periods.tick().await;
         member.pool.tidy();
         node.troubles.set("certificate", certificate(&member));
-        if begun.elapsed() > HUB_SILENCE_MAX {
+        node.troubles.set("membership", removal(&member));
+        if begun.elapsed() > HUB_MISSED {
             node.troubles.set("hub", silence(&member));
         }
     }
@@ -47,12 +48,25 @@ fn certificate(member: &Member) -> Option<String> {
 }
 
 fn silence(member: &Member) -> Option<String> {
-    let controller = member.controller()?;
-    match member.heard().map(|heard| heard.elapsed()) {
-        Some(since) if since <= HUB_SILENCE_MAX => None,
-        Some(since) => {
-            Some(format!("the control plane on {} was not heard for {} s", controller.name, since.as_secs()))
-        }
-        None => Some(format!("the control plane on {} was not heard since the agent started", controller.name)),
+    if member.is_removed() {
+        return None;
     }
+    let names: Vec<String> = member.controllers().iter().map(|controller| controller.name.to_string()).collect();
+    let whose = format!("the control plane on {}", names.join(", "));
+    match member.heard().map(|heard| heard.elapsed()) {
+        Some(since) if since <= HUB_MISSED => None,
+        Some(since) => Some(format!("{whose} was not heard for {} s", since.as_secs())),
+        None => Some(format!("{whose} was not heard since the agent started")),
+    }
+}
+
+/// A node that was taken out runs what it runs until somebody decides.
+fn removal(member: &Member) -> Option<String> {
+    let name = &member.cluster.name;
+    member.is_removed().then(|| {
+        format!(
+            "this node was removed from cluster {name} and keeps its systems: bring it back (acpctl node rejoin) or let it go \
+             on alone (acpctl node leave)"
+        )
+    })
 }

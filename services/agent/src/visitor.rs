@@ -24,6 +24,7 @@ use crate::{
     authority::{self, Ground, KeyError},
     carry::carry,
     context::{Answer, Context, hop},
+    hub_session,
     member::Member,
     node::Node,
     peers::{Place, Seat},
@@ -110,6 +111,11 @@ impl Visitor {
         self.place.offer(link);
     }
 
+    /// Whether a conversation of this connection is held now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.place.conversations() > 0
+    }
+
     /// Ends what is open on a link that the peer has opened for this side.
     pub(crate) fn cut(&self) {
         if let Some(link) =
@@ -144,7 +150,7 @@ impl Visitor {
             self.log(&principal, opening, &context.id);
             let started = Instant::now();
             let speaker = socket::connect_for(&self.node, opening, principal, &context.id).await?;
-            let hops = vec![hop(&self.node.context.node, &opening.service, "socket", started)];
+            let hops = vec![hop(self.node.name(), &opening.service, "socket", started)];
             (End::Socket(speaker.into_raw()), Answer { hops })
         };
         let answer = serde_json::to_value(answer).map_err(|error| Failure::internal(error.to_string()))?;
@@ -203,13 +209,19 @@ impl Visitor {
 
     /// Passes a newcomer on to the control plane.
     async fn pass_newcomer_on(&self, opening: &Opening, context: &Context) -> Result<Opened, Failure> {
-        let controller = self.member.controller();
-        let to = controller.ok_or_else(|| Failure::unavailable("no member runs the control plane"))?;
-        let context = Context { node: Some(to.uid), newcomer: true, id: context.id.clone(), ..Context::default() };
-        let opening = context.opening(&opening.service, None);
-        let limits = Limits { time: OPEN_LIMIT, has_other_way: false };
-        let opened = route::directly(&self.node, &self.member, &to, Class::Calls, &opening, limits).await;
-        opened.map_err(|unreached| unreached.failure)
+        let mut failure = hub_session::none();
+        for to in self.member.controllers() {
+            let context = Context { node: Some(to.uid), newcomer: true, id: context.id.clone(), ..Context::default() };
+            let opening = context.opening(&opening.service, None);
+            let limits = Limits { time: OPEN_LIMIT.min(hub_session::limit(&self.member)), has_other_way: false };
+            let opened = route::directly(&self.node, &self.member, &to, Class::Calls, &opening, limits).await;
+            failure = match opened {
+                Ok(opened) => return Ok(opened),
+                Err(unreached) => unreached.failure,
+            };
+            self.member.controllers.failed(to.uid);
+        }
+        Err(failure)
     }
 
     /// A line when a peer comes as somebody else than before.

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use acp_base::{Blame, Code, Failure, Uid};
+use acp_base::{Blame, Code, Failure, Uid, from_hex, to_hex};
 use acp_io_daemon::wall_now;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,7 @@ impl Ticket {
     }
 
     fn file_name(&self) -> String {
-        hex(&self.digest)
+        to_hex(&self.digest)
     }
 }
 
@@ -226,7 +226,7 @@ impl Answers {
         begun_ms: u64,
         answer: Option<Kept>,
     ) -> Result<(), Failure> {
-        let (owner, digest, fingerprint) = (ticket.owner, ticket.file_name(), hex(&print.0));
+        let (owner, digest, fingerprint) = (ticket.owner, ticket.file_name(), to_hex(&print.0));
         let record = Record { owner, digest, fingerprint, begun_ms, answer };
         let directory = self.directory.clone();
         blocking(move || file::write(&directory, &ticket, &record)).await
@@ -261,24 +261,13 @@ fn full() -> Failure {
 
 fn remember(record: &Record) -> Option<(Ticket, Remembered)> {
     let stage = if record.answer.is_some() { Stage::Answered } else { Stage::Unknown };
-    let ticket = Ticket { owner: record.owner, digest: unhex(&record.digest)? };
-    let fingerprint = Fingerprint(unhex(&record.fingerprint)?);
+    let ticket = Ticket { owner: record.owner, digest: digest(&record.digest)? };
+    let fingerprint = Fingerprint(digest(&record.fingerprint)?);
     Some((ticket, Remembered { fingerprint, begun_ms: record.begun_ms, stage }))
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(bytes)
+fn digest(text: &str) -> Option<[u8; 32]> {
+    from_hex(text)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use acp_base::{Failure, Name};
+use acp_base::{Change, Code, Failure, Name};
+use acp_client::home;
 use acp_io_client::{Client, ServiceClient};
 use acp_wire_api::Method;
 use acp_wire_model::Kind;
@@ -42,6 +43,24 @@ impl Call {
     pub(crate) async fn ask<M: Method>(&self, request: M::Request) -> Result<M::Reply, Failure> {
         let noun = M::INTERFACE.rsplit('.').next().unwrap_or(M::INTERFACE);
         self.service(noun).call::<M>(request).await
+    }
+
+    /// The same request on the node where the system is at home, unless it names a node. If that is not found out, whoever is
+    /// asked next says what is wrong.
+    pub(crate) async fn at_system(mut self, name: &Name) -> Result<Self, Failure> {
+        if self.node.is_some() {
+            return Ok(self);
+        }
+        match home::of_system(&self.service(home::CLUSTER), name).await {
+            Ok(node) if node != self.app.node => {
+                self.client = self.client.on(Some(&node));
+                self.node = Some(node);
+            }
+            Ok(_here) => {}
+            Err(failure) if failure.code == Code::NotFound => {}
+            Err(failure) => return Err(failure.changed(Change::None)),
+        }
+        Ok(self)
     }
 
     /// Where something of this node is read.

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, made from the list of operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::{
     PartialSchema,
@@ -64,8 +64,8 @@ fn components(schemas: Schemas) -> Components {
 }
 
 fn tags(operations: &[Operation]) -> Vec<utoipa::openapi::Tag> {
-    let mut names: Vec<_> = operations.iter().map(Operation::tag).collect();
-    names.dedup();
+    let mut seen = BTreeSet::new();
+    let names = operations.iter().map(Operation::tag).filter(|name| seen.insert(*name)).collect::<Vec<_>>();
     names.into_iter().map(|name| TagBuilder::new().name(name).build()).collect()
 }
 

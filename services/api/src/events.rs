@@ -18,7 +18,7 @@ use utoipa::PartialSchema as _;
 use crate::{
     answer::{Answer, Content, Possible, Reply, Schemas},
     call::Call,
-    limits::KEEP_ALIVE,
+    limits::{KEEP_ALIVE, REFUSAL_TIMEOUT},
     problem::Refusal,
     serve::Working,
     watches::Permit,
@@ -72,10 +72,34 @@ impl Events {
         mut replies: Replies<M>,
         render: Render<M>,
     ) -> Result<Self, Failure> {
-        let first = replies.next().await.unwrap_or_else(|| Err(Failure::unavailable("the watch ended at once")))?;
+        let first = first(&mut replies).await?;
+        Ok(Self::tell(call, permit, replies, Some(first), render))
+    }
+
+    /// The same for a method that replies only when there is news: a refusal comes at once, or not at all.
+    pub(crate) async fn start_quiet<M: Method>(
+        call: &Call,
+        permit: Permit,
+        mut replies: Replies<M>,
+        render: Render<M>,
+    ) -> Result<Self, Failure> {
+        let first = match timeout(REFUSAL_TIMEOUT, first(&mut replies)).await {
+            Ok(first) => Some(first?),
+            Err(_nothing_new) => None,
+        };
+        Ok(Self::tell(call, permit, replies, first, render))
+    }
+
+    fn tell<M: Method>(
+        call: &Call,
+        permit: Permit,
+        replies: Replies<M>,
+        first: Option<M::Reply>,
+        render: Render<M>,
+    ) -> Self {
         let telling = Telling {
             replies,
-            first: Some(first),
+            first,
             render,
             drain: call.app.drain.clone(),
             request_id: call.request_id.clone(),
@@ -83,8 +107,12 @@ impl Events {
             _working: call.working.clone(),
             is_over: false,
         };
-        Ok(Self(Body::from_stream(stream::unfold(telling, Telling::next))))
+        Self(Body::from_stream(stream::unfold(telling, Telling::next)))
     }
+}
+
+async fn first<M: Method>(replies: &mut Replies<M>) -> Result<M::Reply, Failure> {
+    replies.next().await.unwrap_or_else(|| Err(Failure::unavailable("the watch ended at once")))
 }
 
 impl<M: Method> Telling<M> {

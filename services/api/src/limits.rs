@@ -45,6 +45,8 @@ pub(crate) const LINES_DEFAULT: u32 = 100;
 pub(crate) const WATCHES_MAX: usize = 64;
 /// Watches of one key at once, so that no key takes all.
 pub(crate) const WATCHES_PER_KEY_MAX: usize = 16;
+/// How long a watch that may have no news is looked at for a refusal before it is answered: later ones are told in the watch.
+pub(crate) const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a watch without news says that it is there: proxies and clients give up silent connections after a minute.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Characters of `Last-Event-ID`: a cursor has about a hundred.

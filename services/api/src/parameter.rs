@@ -31,7 +31,7 @@ impl Parameter {
 }
 
 /// Every parameter that can stand in a path.
-const IN_PATHS: [Parameter; 9] = [
+const IN_PATHS: [Parameter; 10] = [
     Parameter { name: "node", about: "The node that is asked.", schema: Name::schema },
     Parameter { name: "name", about: "The object's name.", schema: Name::schema },
     Parameter { name: "pool", about: "The pool.", schema: Name::schema },
@@ -40,6 +40,7 @@ const IN_PATHS: [Parameter; 9] = [
     Parameter { name: "uid", about: "The id.", schema: Uid::schema },
     Parameter { name: "kind", about: "The kind of object.", schema: kind },
     Parameter { name: "object", about: "The object's name or id; a slash in it is written %2F.", schema: object },
+    Parameter { name: "index", about: "An index of the log.", schema: index },
     Parameter { name: "unit", about: "The unit, as `<template>` or `<template>@<instance>`.", schema: unit },
 ];
 
@@ -74,6 +75,19 @@ pub(crate) static STATS: Parameter = Parameter {
     schema: bool::schema,
 };
 
+/// Where a list of events begins.
+pub(crate) static FROM: Parameter = Parameter {
+    name: "from",
+    about: "The index of the first event to answer; absent: as `after` says, else the newest are answered.",
+    schema: index,
+};
+/// Whether a read has to hold everything that was acknowledged.
+pub(crate) static CONSISTENT: Parameter = Parameter {
+    name: "consistent",
+    about: "Whether the answer must hold everything that was acknowledged anywhere before; that needs a quorum.",
+    schema: bool::schema,
+};
+
 /// The parameters of a path like `/systems/{name}`.
 ///
 /// # Panics
@@ -83,6 +97,11 @@ pub(crate) fn of_path(path: &str) -> Vec<Documented> {
     let find = |name: &str| IN_PATHS.iter().find(|known| known.name == name);
     let document = |name| find(name).map(|known| known.documented(ParameterIn::Path));
     names.map(|name| document(name).unwrap_or_else(|| panic!("{path}: {name} is not described"))).collect()
+}
+
+/// What a database can number.
+fn index() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1u64)).maximum(Some(i64::MAX.unsigned_abs())).into()
 }
 
 fn kind() -> RefOr<Schema> {

@@ -2,12 +2,15 @@
 //! their replies into an answer; nothing is decided here.
 
 mod cluster;
+mod history;
 mod jobs;
 mod keys;
+mod members;
 mod networks;
 mod nodes;
 mod objects;
 mod own;
+mod quorum;
 mod services;
 mod storage;
 mod systems;
@@ -25,7 +28,10 @@ pub(crate) fn all() -> Vec<Operation> {
     let parts = [
         own::operations(),
         nodes::operations(),
+        members::operations(),
         cluster::operations(),
+        quorum::operations(),
+        history::operations(),
         systems::operations(),
         networks::operations(),
         storage::operations(),
@@ -41,7 +47,14 @@ pub(crate) fn all() -> Vec<Operation> {
 /// What was just made, as it is read at `/<folder>/<name>`.
 async fn made<V: View>(call: &Call, name: Name, folder: &str) -> Result<Created<V>, Failure> {
     let href = call.href(&format!("/{folder}/{name}"));
-    let request = GetRequest { kind: V::KIND, name: Some(name.to_string()), uid: None, min_index: None };
+    let request = GetRequest {
+        kind: V::KIND,
+        name: Some(name.to_string()),
+        uid: None,
+        node: None,
+        min_index: None,
+        linearizable: false,
+    };
     let read = call.ask::<Get>(request).await;
     // It was made, whatever becomes of reading it.
     let read = read.map_err(|failure| failure.changed(Change::Partial).context(format!("{name} was made")))?;

@@ -1,10 +1,10 @@
 //! Why the daemon cannot go on, and what a caller hears of the store.
 
-use std::error::Error;
-
-use acp_base::{Change, Code, Failure, Name};
+pub(crate) use acp_base::sentence;
+use acp_base::{Code, Failure, Name};
 use acp_core_cdb::SnapshotError;
 use acp_io_daemon::Fatal;
+use acp_io_record::RecordError;
 use acp_io_store::StoreError;
 
 /// Why the daemon ends. No state was changed by what failed.
@@ -26,6 +26,12 @@ pub(crate) enum RunError {
         /// The name given now.
         given: Name,
     },
+    /// Who this node is cannot be read.
+    #[error("who this node is cannot be read: {0}")]
+    Record(#[from] RecordError),
+    /// Who this node is cannot be written down.
+    #[error("who this node is cannot be written down")]
+    Identity(#[source] std::io::Error),
     /// The socket cannot be served.
     #[error(transparent)]
     Serve(#[from] Fatal),
@@ -45,20 +51,11 @@ impl RunError {
                 error.is_data_loss() || matches!(error, StoreError::Newer { .. } | StoreError::Foreign { .. })
             }
             Self::Snapshot(_) | Self::OtherNode { .. } => true,
+            Self::Record(error) => error.is_for_the_operator(),
+            Self::Identity(_) => false,
             Self::Serve(fatal) => matches!(fatal, Fatal::Config(_)),
         }
     }
-}
-
-/// The error and its causes in one sentence, each said once.
-pub(crate) fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What a caller hears when reading the store failed.
@@ -70,14 +67,5 @@ pub(crate) fn read_failure(error: &StoreError) -> Failure {
         StoreError::Closed => Failure::unavailable("the cluster service is ending"),
         StoreError::Full | StoreError::Sqlite { .. } | StoreError::Io { .. } => Failure::unavailable(message),
         _ => Failure::internal(message),
-    }
-}
-
-/// What a proposer hears when its entry could not be stored.
-pub(crate) fn write_failure(error: &StoreError) -> Failure {
-    let message = sentence(error);
-    match error {
-        StoreError::Full => Failure::new(Code::ResourceExhausted, message),
-        _ => Failure::unavailable(message).changed(Change::Unknown),
     }
 }

@@ -1,11 +1,15 @@
 //! From the wire to the database and back; no decisions.
 
+mod follow;
+mod history;
+mod leases;
 mod list;
 mod log;
 mod objects;
 mod publish;
 mod shares;
 mod status;
+mod switch;
 mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -13,13 +17,23 @@ use std::{future::Future, sync::Arc, time::Duration};
 use acp_base::{Code, Failure, Name};
 use acp_io_daemon::{Call, Caller, Router, Sink};
 use acp_io_store::Store;
-use acp_wire_api::{Method, cluster as api};
+use acp_wire_api::{
+    Method,
+    cluster::{self as api, Checkpoint},
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch as channel};
 
 use self::shares::Shares;
-use crate::{sequencer::Proposal, service::Handle};
+use crate::{
+    following::Following,
+    history::History,
+    moves::Switch,
+    peers::Peers,
+    proposer::{Asked, Hubs},
+    service::Handle,
+};
 
 /// How long a read waits for its `min_index` at most; a caller's own deadline may be shorter.
 const MIN_INDEX_WAIT: Duration = Duration::from_secs(30);
@@ -27,24 +41,25 @@ const MIN_INDEX_WAIT: Duration = Duration::from_secs(30);
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
-    node: Name,
-    database: Handle,
-    proposals: mpsc::Sender<Proposal>,
-    store: Arc<Store>,
-    noted: channel::Receiver<u64>,
-    shares: Arc<Shares>,
+    pub(crate) database: Handle,
+    pub(crate) proposals: mpsc::Sender<Asked>,
+    pub(crate) hubs: Hubs,
+    pub(crate) store: Arc<Store>,
+    pub(crate) history: History,
+    /// Up to which index the stored log is complete for readers.
+    pub(crate) noted: channel::Receiver<u64>,
+    pub(crate) peers: channel::Receiver<Arc<Peers>>,
+    pub(crate) following: Following,
+    /// The newest position that somebody vouches for.
+    pub(crate) checkpoint: channel::Receiver<Option<Checkpoint>>,
+    pub(crate) switches: mpsc::Sender<Switch>,
+    pub(crate) shares: Arc<Shares>,
 }
 
 impl App {
-    /// Handlers of this node's replica. `noted` says up to which index the stored log is complete for readers.
-    pub(crate) fn new(
-        node: Name,
-        database: Handle,
-        proposals: mpsc::Sender<Proposal>,
-        store: Arc<Store>,
-        noted: channel::Receiver<u64>,
-    ) -> Self {
-        Self { node, database, proposals, store, noted, shares: Arc::default() }
+    /// What the cluster calls this node.
+    fn here(&self) -> Name {
+        self.peers.borrow().here.clone()
     }
 
     /// Waits until the replica has applied the index that the caller asks for.
@@ -63,7 +78,7 @@ impl App {
     /// How the log names the caller: a service with its node, anybody else by user.
     fn actor(&self, caller: &Caller) -> String {
         match caller.daemon() {
-            Some(noun) => format!("{noun}@{}", self.node),
+            Some(noun) => format!("{noun}@{}", self.here()),
             None => caller.actor(),
         }
     }
@@ -82,11 +97,17 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     once::<api::Delete, _, _>(&mut router, app, objects::delete);
     once::<api::Get, _, _>(&mut router, app, objects::get);
     once::<api::Publish, _, _>(&mut router, app, publish::publish);
+    once::<api::GetAt, _, _>(&mut router, app, history::get_at);
+    once::<api::Undo, _, _>(&mut router, app, history::undo);
+    once::<api::Enter, _, _>(&mut router, app, switch::enter);
+    once::<api::Part, _, _>(&mut router, app, switch::part);
+    once::<api::ListLeases, _, _>(&mut router, app, leases::list);
     once::<api::VerifyLog, _, _>(&mut router, app, log::verify);
     once::<api::GetStatus, _, _>(&mut router, app, status::status);
     stream::<api::List, _, _>(&mut router, app, list::list);
     stream::<api::Watch, _, _>(&mut router, app, watch::watch);
     stream::<api::ReadLog, _, _>(&mut router, app, log::read);
+    stream::<api::Follow, _, _>(&mut router, app, follow::follow);
     router
 }
 

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use acp_core_cdb::Image;
 use acp_io_daemon::wall_now;
-use acp_io_store::{Anchor, Retention, Snapshot, Store};
+use acp_io_store::{Anchor, Retention, Snapshot, Store, StoreError};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::sentence, service::Handle};
+use crate::{error::sentence, history::History, replica::encoded, service::Handle};
 
 /// How often retention is looked at when nothing is written: it is counted in days.
 const PERIOD: Duration = Duration::from_secs(3_600);
@@ -18,6 +18,7 @@ const PERIOD: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) struct Keeper {
     store: Arc<Store>,
+    history: History,
     database: Handle,
     retention: Retention,
     due: Arc<Notify>,
@@ -25,8 +26,14 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// A keeper of this store; `due` asks for a snapshot.
-    pub(crate) const fn new(store: Arc<Store>, database: Handle, retention: Retention, due: Arc<Notify>) -> Self {
-        Self { store, database, retention, due }
+    pub(crate) const fn new(
+        store: Arc<Store>,
+        history: History,
+        database: Handle,
+        retention: Retention,
+        due: Arc<Notify>,
+    ) -> Self {
+        Self { store, history, database, retention, due }
     }
 
     /// Runs until the drain.
@@ -58,11 +65,29 @@ impl Keeper {
         }
     }
 
+    /// Removes what retention does not want. First the state where the log is cut is made a snapshot: from there on specs can
+    /// still be asked for.
     async fn compact(&self) {
-        match self.store.compact(self.retention, wall_now().0).await {
+        let removed = match self.store.cut(self.retention, wall_now().0).await {
+            Ok(None) => return,
+            Ok(Some(cut)) => self.cut(cut).await,
+            Err(error) => Err(sentence(&error)),
+        };
+        match removed {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "entries beyond retention removed"),
-            Err(error) => tracing::warn!(reason = sentence(&error), "old entries could not be removed"),
+            Err(reason) => tracing::warn!(reason, "old entries could not be removed"),
         }
+    }
+
+    async fn cut(&self, cut: Anchor) -> Result<u64, String> {
+        let told = |error: StoreError| sentence(&error);
+        if self.store.anchor().await.map_err(told)?.index < cut.index {
+            let state = self.history.at(cut.index).await.map_err(|failure| failure.message)?;
+            let made = tokio::task::spawn_blocking(move || encoded(state)).await.ok().flatten();
+            let bytes = made.ok_or("the state at the anchor could not be encoded")?.bytes;
+            self.store.set_anchor(Snapshot { at: cut, bytes }).await.map_err(told)?;
+        }
+        self.store.trim(cut.index).await.map_err(told)
     }
 }

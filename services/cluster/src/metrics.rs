@@ -13,6 +13,11 @@ pub(crate) fn outcome(outcome: &Outcome) {
     counter!("acp_cluster_entries_total", "fate" => fate).increment(1);
 }
 
+/// What a source sent did not count.
+pub(crate) fn refused() {
+    counter!("acp_cluster_sources_refused_total").increment(1);
+}
+
 /// A reporter published.
 pub(crate) fn publication(was_taken: bool) {
     let fate = if was_taken { "taken" } else { "refused" };

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use acp_base::{EpochId, Name};
+use acp_base::Name;
 use acp_core_cdb::{Hash, Outcome, State};
 use acp_io_daemon::new_uid;
 use acp_io_store::{Recovered, Store, StoreError};
-use acp_wire_model::entry::Action;
 
 use crate::{
     error::RunError,
-    sequencer::{Command, LocalQuorum},
+    identity::{Identity, Record},
 };
 
 /// The database's chain as the store takes it.
@@ -23,31 +22,36 @@ pub(crate) fn open(directory: &Path) -> Result<(Store, Recovered), StoreError> {
     Store::open(directory, chain)
 }
 
-/// The state at the end of the stored log, and the quorum that goes on from there. An empty store becomes a new cluster of
-/// this one node.
-pub(crate) async fn bring_up(
-    store: &std::sync::Arc<Store>,
-    recovered: &Recovered,
-    node: &Name,
-) -> Result<(State, LocalQuorum), RunError> {
+/// The state at the end of the stored log.
+pub(crate) async fn bring_up(store: &Store, recovered: &Recovered) -> Result<State, RunError> {
     let mut state = match &recovered.snapshot {
         Some(snapshot) => State::restore(&snapshot.bytes)?,
         None => State::default(),
     };
     replay(store, &mut state, recovered.last.index).await?;
-    let last = (recovered.last.index, Hash::from_bytes(recovered.last.hash));
-    if let Some(identity) = state.identity() {
-        if identity.node_name != *node {
-            return Err(RunError::OtherNode { stored: identity.node_name.clone(), given: node.clone() });
-        }
-        let quorum = LocalQuorum::new(std::sync::Arc::clone(store), identity.epoch, last);
-        return Ok((state, quorum));
+    Ok(state)
+}
+
+/// Who this node is: as it was written down; else as the store says, which is from before that was; else somebody new. A node
+/// that its framework calls by another name than both this and the cluster do is another one.
+pub(crate) fn identify(record: &Record, state: &State, given: &Name) -> Result<Identity, RunError> {
+    let known = record.read()?;
+    let stored = state.identity().map(|identity| (identity.node, identity.node_name.clone()));
+    let was_known = known.is_some();
+    let mut identity = known.unwrap_or_else(|| {
+        let (node, name) = stored.unwrap_or_else(|| (new_uid(), given.clone()));
+        Identity { node, name, cluster: None, controllers: Vec::new(), intent: None }
+    });
+    let in_cluster = state.get(identity.node).map(|record| &record.name);
+    if identity.name != *given && in_cluster != Some(given) {
+        return Err(RunError::OtherNode { stored: identity.name, given: given.clone() });
     }
-    let mut quorum = LocalQuorum::new(std::sync::Arc::clone(store), EpochId { number: 1, id: new_uid() }, last);
-    if state.stalled().is_none() {
-        found(&mut quorum, &mut state, node).await?;
+    let is_news = !was_known || identity.name != *given;
+    identity.name = given.clone();
+    if is_news {
+        record.write(&identity).map_err(RunError::Identity)?;
     }
-    Ok((state, quorum))
+    Ok(identity)
 }
 
 /// Applies the stored log from where the state stands to its end, or to the first entry that this version cannot apply.
@@ -72,19 +76,6 @@ async fn replay(store: &Store, state: &mut State, last: u64) -> Result<(), Store
     }
     if !refusals.is_empty() {
         store.refuse(refusals).await?;
-    }
-    Ok(())
-}
-
-/// The first entry: the cluster, its epoch and its first node.
-async fn found(quorum: &mut LocalQuorum, state: &mut State, node: &Name) -> Result<(), StoreError> {
-    let action = Action::Genesis { cluster: new_uid(), node: new_uid(), node_name: node.clone() };
-    let command = Command { actor: format!("cluster@{node}"), request: String::new(), action };
-    for ordered in quorum.order(vec![command]).await? {
-        state.apply(&ordered.bytes);
-    }
-    if let Some(identity) = state.identity() {
-        tracing::info!(cluster = %identity.cluster, %node, "cluster founded");
     }
     Ok(())
 }

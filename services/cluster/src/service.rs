@@ -5,20 +5,20 @@
 
 mod handle;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use acp_base::{Failure, Uid};
-use acp_core_cdb::{Changes, Cursor, Database, Event, Identity, Outcome, State, View, WatchFilter};
-use tokio::sync::{Notify, mpsc, oneshot};
+use acp_base::{Failure, Name, Uid};
+use acp_core_cdb::{Changes, Cursor, Database, Event, Outcome, Record, State, View, WatchFilter};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use handle::Handle;
 
-use self::handle::Request;
-use crate::{
-    metrics,
-    sequencer::{Committed, Written},
-};
+use self::handle::{Look, Request};
+use crate::{epoch::Epoch, metrics, peers::Peers};
 
 /// Requests waiting for the owner. Beyond it askers wait; the owner answers hundreds of thousands a second.
 const REQUESTS_MAX: usize = 1_024;
@@ -32,11 +32,18 @@ const PARKED_SWEEP: usize = 1_024;
 /// Callers waiting for an index to be applied.
 const WAITING_MAX: usize = 4_096;
 
+/// Objects remembered as single entries left them, for the proposers of those entries: some seconds of a busy node.
+const WRITTEN_MAX: usize = 8_192;
+
 /// Where a replica stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
-    /// Who the cluster is; none if the log could not be applied from its start.
-    pub(crate) identity: Option<Identity>,
+    /// Which cluster it is of; none before its first entry.
+    pub(crate) cluster: Option<Uid>,
+    /// In which epoch; none before the first entry.
+    pub(crate) epoch: Option<Epoch>,
+    /// The level of entries and formats that may occur.
+    pub(crate) feature_level: u32,
     /// The last applied index.
     pub(crate) index: u64,
     /// The chain's hash there, as text.
@@ -76,8 +83,14 @@ pub(crate) struct Beginning {
     pub(crate) cursor: Cursor,
 }
 
-/// The number of refused entries of a batch with their reasons.
-type Refusals = Vec<(u64, String)>;
+/// What a batch came to.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// The entries that were refused, with their reasons.
+    pub(crate) refusals: Vec<(u64, String)>,
+    /// Why no further entry is applied, if that is so.
+    pub(crate) stalled: Option<String>,
+}
 
 /// A watch that waits for what comes after its position.
 #[derive(Debug)]
@@ -101,6 +114,11 @@ impl Snapshots {
         Self { last, every, due }
     }
 
+    /// A snapshot stands here.
+    const fn begin(&mut self, index: u64) {
+        self.last = index;
+    }
+
     /// The log is applied up to here.
     pub(crate) fn reached(&mut self, index: u64) {
         if index.saturating_sub(self.last) >= self.every {
@@ -110,10 +128,46 @@ impl Snapshots {
     }
 }
 
+/// Tells who is who, as often as it changes.
+#[derive(Debug)]
+pub(crate) struct Announcer {
+    node: Uid,
+    name: Name,
+    seen: (u64, Option<u64>),
+    peers: watch::Sender<Arc<Peers>>,
+}
+
+impl Announcer {
+    /// Who is who in this state, for the node with this id that its framework calls `name`.
+    pub(crate) fn new(state: &State, node: Uid, name: &Name) -> Self {
+        let peers = watch::Sender::new(Arc::new(Peers::of(state, node, name)));
+        Self { node, name: name.clone(), seen: Self::version(state, node), peers }
+    }
+
+    /// What is told.
+    pub(crate) fn told(&self) -> watch::Receiver<Arc<Peers>> {
+        self.peers.subscribe()
+    }
+
+    fn look(&mut self, state: &State) {
+        let version = Self::version(state, self.node);
+        if std::mem::replace(&mut self.seen, version) != version {
+            self.peers.send_replace(Arc::new(Peers::of(state, self.node, &self.name)));
+        }
+    }
+
+    fn version(state: &State, node: Uid) -> (u64, Option<u64>) {
+        (state.members().revision(), state.get(node).map(|record| record.version))
+    }
+}
+
 /// The owner of the database.
 #[derive(Debug)]
 pub(crate) struct Service {
     database: Database,
+    announcer: Announcer,
+    /// Objects as the newest entries left them, by the entries' indices.
+    written: VecDeque<(u64, Arc<Record>)>,
     boot: Uid,
     requests: mpsc::Receiver<Request>,
     parked: Vec<Parked>,
@@ -123,10 +177,12 @@ pub(crate) struct Service {
 
 impl Service {
     /// An owner of this state, and its handle. `boot` names this life.
-    pub(crate) fn new(state: State, boot: Uid, snapshots: Snapshots) -> (Self, Handle) {
+    pub(crate) fn new(state: State, boot: Uid, snapshots: Snapshots, announcer: Announcer) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let service = Self {
             database: Database::new(state),
+            announcer,
+            written: VecDeque::new(),
             boot,
             requests,
             parked: Vec::new(),
@@ -161,9 +217,13 @@ impl Service {
     /// Answers one request. An asker that stopped waiting needs no answer, so a failed send is dropped everywhere here.
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Commit { batch, answer } => drop(answer.send(self.commit(batch))),
-            Request::Get { kind, key, answer } => {
-                let found = self.database.get(kind, &key).map(|view| (view, self.database.state().index()));
+            Request::Commit { entries, answer } => drop(answer.send(self.commit(&entries))),
+            Request::Replace { state, answer } => drop(answer.send(self.replace(*state))),
+            Request::Written { index, uid, answer } => drop(answer.send(self.written(index, uid))),
+            Request::Look(Look(look)) => look(self.database.state()),
+            Request::Get { kind, key, here, answer } => {
+                let found =
+                    self.database.get(kind, &key, Some(&here)).map(|view| (view, self.database.state().index()));
                 drop(answer.send(found));
             }
             Request::List { kinds, answer } => {
@@ -186,26 +246,61 @@ impl Service {
         }
     }
 
-    /// Applies a batch and answers each proposer.
-    fn commit(&mut self, batch: Vec<Committed>) -> Refusals {
-        let mut refusals = Vec::new();
-        for Committed { entry, answer } in batch {
-            let index = entry.index;
-            let outcome = self.database.apply(&entry.bytes);
+    /// Applies a batch.
+    fn commit(&mut self, entries: &[Vec<u8>]) -> Committed {
+        let mut committed = Committed::default();
+        for entry in entries {
+            let outcome = self.database.apply(entry);
             metrics::outcome(&outcome);
-            let result = match outcome {
-                Outcome::Done(done) => Ok(Written { index, record: done.record }),
-                Outcome::Refused(refusal) => {
-                    refusals.push((index, refusal.message.clone()));
-                    Err(refusal.into())
+            let index = self.database.state().index();
+            match outcome {
+                Outcome::Done(done) => self.remember(index, done.record()),
+                Outcome::Refused(refusal) => committed.refusals.push((index, refusal.message)),
+                Outcome::Stalled(stall) => {
+                    committed.stalled = Some(stall.to_string());
+                    break;
                 }
-                Outcome::Stalled(stall) => Err(stall.into()),
-            };
-            drop(answer.send(result));
+            }
         }
+        self.moved();
+        committed
+    }
+
+    /// Goes on from another state; watches begin anew. Answers its index.
+    fn replace(&mut self, state: State) -> u64 {
+        self.database.replace(state);
+        self.written.clear();
+        let index = self.database.state().index();
+        self.snapshots.begin(index);
+        self.moved();
+        index
+    }
+
+    /// The log is applied further than before.
+    fn moved(&mut self) {
+        self.announcer.look(self.database.state());
         self.snapshots.reached(self.database.state().index());
         self.release_waiting();
-        refusals
+        if let Some(stall) = self.database.state().stalled() {
+            for answer in std::mem::take(&mut self.waiting).into_values().flatten() {
+                drop(answer.send(Err(stall.clone().into())));
+            }
+        }
+    }
+
+    fn remember(&mut self, index: u64, record: Option<&Arc<Record>>) {
+        let Some(record) = record else { return };
+        if self.written.len() >= WRITTEN_MAX {
+            self.written.pop_front();
+        }
+        self.written.push_back((index, Arc::clone(record)));
+    }
+
+    /// The object as the entry left it; where that is not remembered, as it is now.
+    fn written(&self, index: u64, uid: Uid) -> Option<Arc<Record>> {
+        let found = self.written.binary_search_by_key(&index, |(index, _)| *index).ok();
+        let remembered = found.and_then(|at| self.written.get(at)).map(|(_, record)| record);
+        remembered.or_else(|| self.database.state().get(uid)).cloned()
     }
 
     fn reach(&mut self, index: u64, answer: oneshot::Sender<Result<(), Failure>>) {
@@ -277,14 +372,16 @@ impl Service {
     fn cursor(&self, number: u64) -> Cursor {
         let state = self.database.state();
         let nobody = acp_base::EpochId { number: 0, id: Uid::from_u128(0) };
-        let epoch = state.identity().map_or(nobody, |identity| identity.epoch);
+        let epoch = state.epoch().unwrap_or(nobody);
         Cursor { epoch, index: state.index(), boot: self.boot, number }
     }
 
     fn standing(&self) -> Standing {
         let state = self.database.state();
         Standing {
-            identity: state.identity().cloned(),
+            cluster: state.identity().map(|identity| identity.cluster),
+            epoch: state.epoch().map(Epoch::from),
+            feature_level: state.feature_level(),
             index: state.index(),
             hash: state.hash().to_string(),
             objects: state.len(),

@@ -15,7 +15,7 @@ use crate::{
     places::FIRST_FD,
     prepare::{bind_listeners, place_socket},
     service::Service,
-    template::{Pass, Template},
+    template::{Pass, Readiness, Template},
     unit::Unit,
 };
 
@@ -43,8 +43,9 @@ impl Service {
                 self.feed(&name, Input::Start);
             }
         }
+        self.follow_roles();
         // Every socket is there before the first daemon runs, so that early calls wait instead of failing.
-        for unit in self.units.values_mut().filter(|unit| unit.template.boot) {
+        for unit in self.units.values_mut().filter(|unit| unit.template.boot && !unit.is_withheld) {
             if let Err(error) = bind_listeners(&self.site, unit) {
                 tracing::error!(unit = %unit.name, error = chain(&error), "a socket cannot be bound; it is tried again at the unit's start");
             }
@@ -70,6 +71,8 @@ impl Service {
         }
         if let Some(unit) = self.units.get_mut(&name) {
             unit.parameters = record.parameters.clone();
+            unit.node = record.node.clone().unwrap_or_else(|| self.part.configured().clone());
+            unit.is_withheld = record.withheld;
             unit.resume(record.since_ms);
         }
         let was_started = record.exit.is_some() || record.failed.is_some();
@@ -94,7 +97,15 @@ impl Service {
         };
         let group = self.site.cgroups.group(&name.to_string());
         let machine = Machine::with_past(template.policy(), past);
-        let unit = Unit::new(name.clone(), template, uid.unwrap_or_else(Self::new_uid), account, group, machine);
+        let unit = Unit::new(
+            name.clone(),
+            template,
+            uid.unwrap_or_else(Self::new_uid),
+            account,
+            group,
+            machine,
+            self.site.node(),
+        );
         self.units.insert(name, unit);
         true
     }
@@ -113,7 +124,9 @@ impl Service {
         if let Some(main) = &main {
             retake_listeners(&self.site, unit, main);
         }
-        self.feed(name, Input::Adopted { ready: record.ready });
+        // One that is ready by being there says nothing more, whenever the last framework ended.
+        let is_there = main.is_some() && unit.template.readiness == Readiness::Exec;
+        self.feed(name, Input::Adopted { ready: record.ready || is_there });
         match main {
             Some(main) => {
                 tracing::info!(unit = %name, pid = main.pid(), "unit adopted");

@@ -71,6 +71,15 @@ impl fmt::Display for UnitName {
     }
 }
 
+/// What of a template says that it needs another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edges {
+    /// What it cannot run without.
+    Requires,
+    /// Also what it starts after.
+    All,
+}
+
 /// Every template in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
@@ -88,13 +97,15 @@ impl Catalog {
         }
         let edges = templates.iter().map(|(name, template)| {
             let owners = template.owners.iter().filter(|owner| templates.contains_key(*owner));
-            (name.clone(), template.requires.iter().chain(owners).cloned().collect())
+            (name.clone(), template.requires.iter().chain(&template.after).chain(owners).cloned().collect())
         });
         let order = start_order(&edges.collect()).map_err(|error| error.to_string())?;
         for (name, template) in &templates {
-            let bad = template.requires.iter().find(|needed| !templates.get(*needed).is_some_and(|needed| needed.boot));
-            if let Some(needed) = bad {
-                return Err(format!("template.{name}.requires: {needed} is not started with the framework"));
+            for (field, units) in [("requires", &template.requires), ("after", &template.after)] {
+                let is_boot = |needed: &&String| templates.get(*needed).is_some_and(|needed| needed.boot);
+                if let Some(needed) = units.iter().find(|needed| !is_boot(needed)) {
+                    return Err(format!("template.{name}.{field}: {needed} is not started with the framework"));
+                }
             }
         }
         let templates = templates.into_iter().map(|(name, template)| (name, Arc::new(template))).collect();
@@ -117,12 +128,25 @@ impl Catalog {
         all.filter(|(_, template)| template.boot)
     }
 
+    /// A template with everything that it needs, and what that needs.
+    pub(crate) fn needs<'a>(&'a self, name: &'a str, edges: Edges) -> BTreeSet<&'a str> {
+        let (mut all, mut next) = (BTreeSet::new(), vec![name]);
+        while let Some(name) = next.pop() {
+            if let Some(template) = self.get(name).filter(|_template| all.insert(name)) {
+                let after = template.after.iter().filter(|_name| edges == Edges::All);
+                next.extend(template.requires.iter().chain(after).map(String::as_str));
+            }
+        }
+        all
+    }
+
     /// Whether units of `first` have to be gone before units of `second` are stopped, when everything stops: what requires
     /// `second` goes first; owners go before what they own, or they would mend what is being stopped; and what they own goes
     /// before what the owners require, or a guest would lose its disks while it runs.
     pub(crate) fn stops_before(&self, first: &str, second: &str) -> bool {
         let (Some(first_template), Some(second_template)) = (self.get(first), self.get(second)) else { return false };
-        let requires = |template: &Template| template.requires.iter().any(|needed| needed == second);
+        let requires =
+            |template: &Template| template.requires.iter().chain(&template.after).any(|needed| needed == second);
         let owners = first_template.owners.iter().filter_map(|owner| self.get(owner));
         requires(first_template)
             || second_template.owners.iter().any(|owner| owner == first)
@@ -200,7 +224,7 @@ mod tests {
     fn the_shipped_templates_have_an_order() {
         let catalog = catalog("").expect("they are good");
         let boot: Vec<&str> = catalog.boot().map(|(name, _)| name).collect();
-        assert_eq!(boot, ["hub", "agent", "api", "cluster", "network", "storage", "hypervisor"]);
+        assert_eq!(boot, ["hub", "cluster", "agent", "api", "network", "storage", "hypervisor"]);
         assert!(catalog.position("qemu") > catalog.position("hypervisor"));
     }
 
@@ -217,6 +241,8 @@ mod tests {
             ("network", "dnsmasq"),
             ("storage-worker", "cluster"),
             ("storage", "cluster"),
+            ("cluster", "hub"),
+            ("agent", "cluster"),
         ];
         for (first, second) in pairs {
             assert!(catalog.stops_before(first, second), "{first} before {second}");

@@ -14,6 +14,7 @@ use crate::{
     account::Account,
     catalog::UnitName,
     persist::Parameters,
+    roles,
     service::Service,
     template::Template,
     unit::{Answer, Goal, Unit, reply},
@@ -64,6 +65,9 @@ impl Service {
             return reply(answer, Err(stopping()));
         }
         let Some(unit) = self.units.get_mut(name) else { return reply(answer, Err(unknown(name))) };
+        if unit.is_withheld && goal != Goal::Gone {
+            return reply(answer, Err(roles::withheld(name)));
+        }
         tracing::info!(unit = %name, ?input, "asked for");
         unit.wait(goal, answer);
         self.feed(name, input);
@@ -94,6 +98,7 @@ impl Service {
             template.ok_or_else(|| Failure::not_found(format!("there is no template {:?}", request.template)))?;
         let name = UnitName::of(&request.template, &request.instance)?;
         may(caller, &template, &name)?;
+        self.check_roles(&template)?;
         check(&template, &request, fds.len())?;
         let parameters = Parameters {
             arguments: request.arguments,
@@ -113,7 +118,7 @@ impl Service {
         let account = self.account(&template, &name)?;
         let machine = Machine::with_past(template.policy(), Past::default());
         let group = self.site.cgroups.group(&name.to_string());
-        let mut unit = Unit::new(name.clone(), template, Self::new_uid(), account, group, machine);
+        let mut unit = Unit::new(name.clone(), template, Self::new_uid(), account, group, machine, self.site.node());
         (unit.parameters, unit.given) = (parameters, fds);
         tracing::info!(unit = %name, by = caller.actor(), "unit made");
         // What was left of an earlier one is this one's from now on.

@@ -19,13 +19,17 @@ mod error;
 mod handlers;
 mod logs;
 mod metrics;
+mod part;
 mod persist;
 mod places;
 mod prepare;
+mod rename;
 mod replaced;
+mod roles;
 mod service;
 mod site;
 pub mod template;
+mod turns;
 mod unit;
 mod upkeep;
 
@@ -33,7 +37,7 @@ use acp_base::Name;
 use acp_io_daemon::{Context, Daemon, Fatal, Identities};
 use acp_wire_api::Interface;
 
-use crate::{config::Config, service::Service, site::Site};
+use crate::{config::Config, part::PartFile, service::Service, site::Site};
 
 /// The supervisor of a node's units.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +63,11 @@ impl Daemon for Framework {
                 "the framework runs units as other users and in control groups: start it as root",
             ));
         }
+        let part = PartFile::open(&context.paths.state, &context.node);
+        context.node = part.name().clone();
         let site = Site::open(&config, &context)?;
         context.identities = Identities::parse(&site.accounts.identities())?;
-        let (service, handle) = Service::open(site, &context)?;
+        let (service, handle) = Service::open(site, part, &context)?;
         context.serve(handlers::router(&handle))?;
         context.ready();
         service.run().await

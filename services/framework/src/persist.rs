@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use acp_base::Uid;
+use acp_base::{Name, Uid};
 use acp_io_failpoint::point;
 use acp_wire_api::framework::Limits;
 use acp_wire_model::unit::UnitExit;
@@ -50,6 +50,12 @@ pub(crate) struct UnitRecord {
     pub(crate) exit: Option<UnitExit>,
     /// Why it had failed, if it had.
     pub(crate) failed: Option<String>,
+    /// What the node was called when the process was started; absent from versions that had one name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<Name>,
+    /// Whether it shall not run because no role of the node names it.
+    #[serde(default)]
+    pub(crate) withheld: bool,
 }
 
 /// The records of all units.
@@ -165,7 +171,7 @@ impl SystemUsers {
 }
 
 /// After an error the file holds the old value or the new one; nothing else is left.
-fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> {
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<()> {
     let aside = path.with_extension("new");
     let written = replace(path, &aside, value, durable);
     if written.is_err() && aside.exists() {
@@ -208,6 +214,8 @@ mod tests {
             since_ms: 5,
             exit: None,
             failed: None,
+            node: None,
+            withheld: false,
         };
         records.save(&record).expect("saved");
         fs::write(state.path().join("units/bad.json"), "{").expect("written");

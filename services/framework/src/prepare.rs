@@ -202,7 +202,7 @@ fn environment(site: &Site, unit: &Unit, listeners: &[String]) -> BTreeMap<Strin
     let path = |path: &Path| path.display().to_string();
     let mut all = BTreeMap::from([
         ("PATH".to_owned(), PATH.to_owned()),
-        ("ACP_NODE".to_owned(), site.node.to_string()),
+        ("ACP_NODE".to_owned(), unit.node.to_string()),
         ("ACP_RUN_DIR".to_owned(), path(&site.paths.run)),
         ("ACP_STATE_DIR".to_owned(), path(&site.paths.state_root)),
         ("ACP_LOG_DIR".to_owned(), path(&site.paths.log)),
@@ -223,6 +223,17 @@ fn environment(site: &Site, unit: &Unit, listeners: &[String]) -> BTreeMap<Strin
     }
     all.extend(unit.parameters.environment.clone());
     all
+}
+
+/// Removes the listening sockets of a unit that shall not run: who calls it is told so at once.
+pub(crate) fn close_listeners(site: &Site, unit: &mut Unit) -> Result<(), StartError> {
+    let places = Places { paths: &site.paths, instance: unit.name.instance.as_deref(), descriptors: &[] };
+    let listening = unit.template.sockets.iter().filter(|socket| socket.pass == Pass::Listen);
+    for path in listening.filter_map(|socket| places.path(&socket.path).ok()) {
+        gone(fs::remove_file(&path)).map_err(StartError::path("remove", &path))?;
+    }
+    unit.listeners.clear();
+    Ok(())
 }
 
 /// Removes what was made for an instance in the run directory, its shim's records and its control group. What is gone

@@ -12,11 +12,11 @@ use std::{
 use acp_base::{BootInstant, Uid};
 use acp_core_supervise::{Input, Output};
 use acp_io_client::Reporter;
-use acp_io_daemon::{Context, Fatal, Tasks, boot_now};
+use acp_io_daemon::{Context, Fatal, Health, Tasks, boot_now};
 use acp_io_failpoint::point;
 use acp_io_unit::{Notification, NotifySocket};
 use acp_wire_api::framework;
-use acp_wire_model::{Kind, object::Facet, unit::UnitState};
+use acp_wire_model::{Kind, object::Facet};
 use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, watch},
@@ -30,9 +30,11 @@ use crate::{
     devices::Devices,
     effects::{Event, Job, What, listen},
     error::{StartError, chain},
-    logs, metrics, persist, prepare,
+    logs, metrics,
+    part::{self, PartFile, Told},
+    persist, prepare,
     site::Site,
-    unit::{Goal, Unit, Wait},
+    unit::{Goal, Unit},
 };
 
 /// Calls on their way to the owner.
@@ -74,7 +76,14 @@ pub(crate) struct Service {
     unsaved: BTreeSet<UnitName>,
     /// Units that are forgotten and of which something could not be removed.
     pub(crate) unerased: Vec<Unit>,
-    /// When both are tried again.
+    /// What the cluster makes of this node, as it is known here.
+    pub(crate) part: PartFile,
+    /// The same as the agent says it.
+    told: watch::Receiver<Option<Told>>,
+    /// Why units go on that no role of this node names.
+    pub(crate) kept: Vec<String>,
+    pub(crate) health: Health,
+    /// When all of these are tried again.
     retry_at: Option<Instant>,
     snapshot: watch::Sender<Snapshot>,
     drain: CancellationToken,
@@ -95,7 +104,7 @@ fn unusable(text: String, kind: std::io::ErrorKind) -> Fatal {
 
 impl Service {
     /// Finds the units that run already, and binds the sockets of those that shall.
-    pub(crate) fn open(site: Arc<Site>, context: &Context) -> Result<(Self, Handle), Fatal> {
+    pub(crate) fn open(site: Arc<Site>, part: PartFile, context: &Context) -> Result<(Self, Handle), Fatal> {
         let broken =
             |what: &'static str| move |error: std::io::Error| unusable(format!("cannot {what}: {error}"), error.kind());
         let gid = site.accounts.device_gid().map_err(broken("read the system's groups"))?;
@@ -106,6 +115,10 @@ impl Service {
         let socket = NotifySocket::bind(&site.notify_socket()).map_err(broken("listen to units"))?;
         let (sender, said) = mpsc::channel(EVENTS_MAX);
         context.tasks.spawn("notifications", listen(socket, sender));
+        let (tell, told) = watch::channel(None);
+        context
+            .tasks
+            .spawn("node", part::follow(context.client.clone(), Arc::clone(&site), tell, context.drain.clone()));
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (ask, commands) = mpsc::channel(COMMANDS_MAX);
         let (snapshot, seen) = watch::channel(Snapshot::default());
@@ -126,11 +139,16 @@ impl Service {
             early: VecDeque::new(),
             unsaved: BTreeSet::new(),
             unerased: Vec::new(),
+            part,
+            told,
+            kept: Vec::new(),
+            health: context.health.clone(),
             retry_at: None,
             snapshot,
             drain: context.drain.clone(),
         };
         service.tasks.spawn("reporter", service.reporter.clone().run(context.drain.clone()));
+        service.say_health();
         service.adopt().map_err(broken("read the records of units"))?;
         service.settle();
         Ok((service, Handle { site, commands: ask, snapshot: seen }))
@@ -153,6 +171,7 @@ impl Service {
                 Some(event) = self.happened.recv() => self.event(event),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(notification) = self.said.recv() => self.notified(notification),
+                Ok(()) = self.told.changed() => self.learn(),
                 _instant = measure.tick() => {
                     self.measure();
                     if !self.is_stopping && !self.is_reachable() {
@@ -226,6 +245,7 @@ impl Service {
         self.generations += 1;
         unit.generation = self.generations;
         unit.main = None;
+        unit.node = self.site.node();
         let prepared = prepare::prepare(&self.site, &mut self.devices, unit).map_err(|error| chain(&error))?;
         if !unit.keeps_descriptors() {
             unit.given.clear();
@@ -307,75 +327,15 @@ impl Service {
         if self.is_stopping {
             self.stop_next();
         } else {
+            self.follow_roles();
             self.start_ready();
+            self.follow_name();
         }
         let names: Vec<UnitName> = self.units.keys().cloned().collect();
         for name in &names {
             self.answer(name);
         }
         self.publish();
-    }
-
-    /// Starts units whose requirements are met.
-    fn start_ready(&mut self) {
-        let waiting = |unit: &&Unit| unit.machine.state() == UnitState::Waiting;
-        let names: Vec<UnitName> = self.units.values().filter(waiting).map(|unit| unit.name.clone()).collect();
-        for name in names {
-            let blocker = self.blocker(&name);
-            let is_free = blocker.is_none();
-            if let Some(unit) = self.units.get_mut(&name)
-                && unit.waits_for != blocker
-            {
-                unit.waits_for = blocker;
-                unit.is_changed = true;
-            }
-            if is_free {
-                self.feed(&name, Input::DependenciesReady);
-            }
-        }
-    }
-
-    /// The first requirement that is not ready.
-    fn blocker(&self, name: &UnitName) -> Option<Wait> {
-        let unit = self.units.get(name)?;
-        let state = |needed: &String| {
-            let needed = UnitName { template: needed.clone(), instance: None };
-            self.units.get(&needed).map(|unit| unit.machine.state())
-        };
-        let needed = unit.template.requires.iter().find(|needed| state(needed) != Some(UnitState::Ready))?;
-        Some(match state(needed) {
-            Some(UnitState::Failed) => Wait { text: format!("waits for {needed}, which has failed"), is_vain: true },
-            Some(UnitState::Stopped) | None => {
-                Wait { text: format!("waits for {needed}, which is stopped"), is_vain: true }
-            }
-            Some(_) => Wait { text: format!("waits for {needed}"), is_vain: false },
-        })
-    }
-
-    /// Asks those units to stop that nothing which stops before them is left of. One without a process is gone at once, and
-    /// nothing more is heard of it: those after it have their turn now.
-    fn stop_next(&mut self) {
-        loop {
-            let next = self.next_to_stop();
-            if next.is_empty() {
-                return;
-            }
-            for name in next {
-                self.feed(&name, Input::Stop);
-            }
-        }
-    }
-
-    /// Units that may stop now and have not been asked to.
-    fn next_to_stop(&self) -> Vec<UnitName> {
-        let left: Vec<&Unit> = self.units.values().filter(|unit| !unit.is_gone()).collect();
-        let may_stop = |unit: &&&Unit| {
-            let stops_before =
-                |other: &&Unit| self.site.catalog.stops_before(&other.name.template, &unit.name.template);
-            !left.iter().any(stops_before)
-        };
-        let next = left.iter().filter(may_stop).filter(|unit| unit.machine.is_wanted());
-        next.map(|unit| unit.name.clone()).collect()
     }
 
     /// Answers the calls that wait for a unit, and forgets it if that is what they waited for.
@@ -424,9 +384,26 @@ impl Service {
         self.units.get(name).map_or(Ok(()), |unit| self.records.save(&unit.to_record(&self.site.boot_id)))
     }
 
+    /// Takes in what the agent has said of this node: it counts from now on, also for a later framework.
+    fn learn(&mut self) {
+        let told = self.told.borrow_and_update().clone();
+        let Some(told) = told.filter(|told| self.part.take(told)) else { return };
+        tracing::info!(name = %told.name, withheld = ?told.withheld, "what the cluster makes of this node has changed");
+        self.site.rename(told.name);
+        self.keep_part();
+    }
+
+    fn keep_part(&mut self) {
+        if let Err(error) = self.part.save() {
+            tracing::error!(%error, "what the cluster makes of this node cannot be recorded: a restarted framework would not know");
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_PAUSE);
+        }
+    }
+
     /// Records and erases what could not be recorded or erased before.
     fn retry(&mut self) {
         self.retry_at = None;
+        self.keep_part();
         for name in std::mem::take(&mut self.unsaved) {
             self.save(&name);
         }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use acp_base::Name;
@@ -33,7 +33,10 @@ pub(crate) struct Site {
     pub(crate) accounts: Accounts,
     pub(crate) cgroups: Cgroups,
     pub(crate) paths: Paths,
-    pub(crate) node: Name,
+    /// This node's name, which its cluster may change.
+    node: RwLock<Name>,
+    /// What the host lacks, in a sentence.
+    pub(crate) lacks: Option<String>,
     pub(crate) boot_id: String,
     pub(crate) log_bytes_max: u64,
     pub(crate) log_files: u32,
@@ -49,14 +52,15 @@ impl Site {
             .map_err(|error| Fatal::temporary(format!("cannot read the system's users: {error}")))?;
         make_directories(&context.paths, &accounts)?;
         let lock = lock(&context.paths.run)?;
-        let cgroups = open_cgroups(config, context);
+        let (cgroups, lacks) = open_cgroups(config);
         let boot_id = procfs::boot_id().map_err(|error| Fatal::config(format!("/proc must be mounted: {error}")))?;
         Ok(Arc::new(Self {
             catalog,
             accounts,
             cgroups,
             paths: context.paths.clone(),
-            node: context.node.clone(),
+            node: RwLock::new(context.node.clone()),
+            lacks,
             boot_id,
             log_bytes_max: config.log_bytes_max,
             log_files: config.log_files,
@@ -69,8 +73,18 @@ impl Site {
             cgroups: self.cgroups.layout().version().to_string(),
             controllers: self.cgroups.layout().controllers(),
             boot_id: self.boot_id.clone(),
-            node: self.node.to_string(),
+            node: self.node().to_string(),
         }
+    }
+
+    /// What this node is called now.
+    pub(crate) fn node(&self) -> Name {
+        self.node.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The node has got this name.
+    pub(crate) fn rename(&self, name: Name) {
+        *self.node.write().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     pub(crate) fn notify_socket(&self) -> PathBuf {
@@ -124,7 +138,7 @@ fn lock(run: &Path) -> Result<fs::File, Fatal> {
 }
 
 /// A host without usable control groups runs units all the same, and says what is missing.
-fn open_cgroups(config: &Config, context: &Context) -> Cgroups {
+fn open_cgroups(config: &Config) -> (Cgroups, Option<String>) {
     let opened = Cgroups::open(&config.cgroup_root, OWN_GROUP).and_then(|cgroups| {
         cgroups.adopt_self(OWN_GROUP)?;
         Ok(cgroups)
@@ -145,9 +159,8 @@ fn open_cgroups(config: &Config, context: &Context) -> Cgroups {
             (Cgroups::none(), Some(reason))
         }
     };
-    if let Some(reason) = missing {
+    if let Some(reason) = &missing {
         tracing::warn!(reason, "control groups");
-        context.health.degrade(reason);
     }
-    cgroups
+    (cgroups, missing)
 }

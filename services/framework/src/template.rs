@@ -38,6 +38,9 @@ pub struct Template {
     /// Units that must be ready before it starts and are stopped after it.
     #[serde(default)]
     pub requires: Vec<String>,
+    /// Units that it starts after and is stopped before, and does without when they fail.
+    #[serde(default)]
+    pub after: Vec<String>,
     /// Daemons (by noun) that may make units of this template.
     #[serde(default)]
     pub owners: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
 
-use acp_base::{Failure, Uid};
+use acp_base::{Failure, Name, Uid};
 use acp_core_supervise::Machine;
 use acp_io_cgroup::Group;
 use acp_io_daemon::wall_now;
@@ -20,6 +20,9 @@ use crate::{
 
 /// Calls that wait for one unit. More than one operator or owner never has.
 const WAITERS_MAX: usize = 64;
+
+/// Why a unit is stopped that the node's roles keep from it.
+const NO_ROLE: &str = "no role of this node names it";
 
 /// Where an answer goes: the unit, or nothing where there was none.
 pub(crate) type Answer = oneshot::Sender<Result<Option<framework::Unit>, Failure>>;
@@ -70,6 +73,10 @@ pub(crate) struct Unit {
     /// Tells its processes apart: what is said of an earlier one is ignored.
     pub(crate) generation: u64,
     pub(crate) main: Option<Arc<Process>>,
+    /// What this node was called when its process was started.
+    pub(crate) node: Name,
+    /// Whether it shall not run because no role of this node names it.
+    pub(crate) is_withheld: bool,
     /// What it waited for when it was last looked at.
     pub(crate) waits_for: Option<Wait>,
     pub(crate) stats: UnitStats,
@@ -88,6 +95,7 @@ impl Unit {
         account: Account,
         group: Group,
         machine: Machine,
+        node: Name,
     ) -> Self {
         Self {
             name,
@@ -102,6 +110,8 @@ impl Unit {
             machine,
             generation: 0,
             main: None,
+            node,
+            is_withheld: false,
             waits_for: None,
             stats: UnitStats::default(),
             waiters: Vec::new(),
@@ -140,6 +150,7 @@ impl Unit {
     fn reason(&self) -> String {
         match (&self.waits_for, self.machine.state()) {
             (Some(wait), UnitState::Waiting) => wait.text.clone(),
+            (_, UnitState::Stopped) if self.is_withheld => NO_ROLE.to_owned(),
             _ => self.machine.reason().to_owned(),
         }
     }
@@ -162,6 +173,8 @@ impl Unit {
             since_ms: self.since_ms,
             exit: self.machine.exit().cloned(),
             failed: failed.then(|| self.machine.reason().to_owned()),
+            node: Some(self.node.clone()),
+            withheld: self.is_withheld,
         }
     }
 

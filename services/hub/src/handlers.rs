@@ -1,63 +1,108 @@
-//! From the wire to the membership and back; no decisions.
+//! From the wire to the log and back; no decisions.
 
 mod admission;
+mod follow;
+mod log;
+mod members;
 mod nodes;
+mod quorum;
+mod recovery;
+mod requests;
+mod seat;
 mod secrets;
+mod session;
 mod watch;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
-use acp_base::{Code, Failure, Uid};
+use acp_base::{Code, Failure, Name, Uid};
 use acp_core_membership::Command;
-use acp_io_daemon::{Call, Caller, Refusals, Router};
-use acp_io_pki::{Request, Validity, to_hex};
+use acp_io_daemon::{Call, CallContext, Caller, Refusals, Router, Tasks};
+use acp_io_pki::{Request, Validity};
 use acp_wire_api::{Method, hub as api};
+use acp_wire_model::entry::Action;
 use rustls::pki_types::UnixTime;
-use tokio::sync::{mpsc, oneshot, watch as channel};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use session::{Leases, expire};
 
 use crate::{
-    error::{ChangeError, pki_failure},
+    Config, audit,
+    degraded::Degraded,
+    error::pki_failure,
+    founding::Founding,
+    log::Replica,
     metrics,
+    orders::{Draft, Orders, until},
     presence::Presence,
-    service::{Asked, Work},
+    seat::Seat,
     snapshot::Snapshot,
+    spread::Spread,
 };
 
-/// What the handlers share.
+/// What the handlers share: each part has an owner of its own.
 #[derive(Debug)]
 pub(crate) struct App {
-    snapshots: channel::Receiver<Arc<Snapshot>>,
-    asked: mpsc::Sender<Asked>,
-    presence: Presence,
-    certificate_lifetime: Duration,
-    refusals: Refusals,
+    pub(crate) node: Name,
+    pub(crate) config: Config,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) orders: Orders,
+    pub(crate) replica: Replica,
+    pub(crate) presence: Presence,
+    pub(crate) spread: Spread,
+    pub(crate) degraded: Degraded,
+    pub(crate) founding: Founding,
+    pub(crate) leases: Leases,
+    pub(crate) refusals: Refusals,
+    pub(crate) tasks: Tasks,
+    pub(crate) drain: CancellationToken,
+}
+
+/// A command of the membership as an entry to be ordered.
+pub(crate) fn membership(actor: &str, request: &str, command: &Command) -> Result<Draft, Failure> {
+    let command = serde_json::to_value(command).map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(Draft::new(actor, request, Action::Membership { command }))
 }
 
 impl App {
-    pub(crate) fn new(
-        snapshots: channel::Receiver<Arc<Snapshot>>,
-        asked: mpsc::Sender<Asked>,
-        presence: Presence,
-        certificate_lifetime: Duration,
-    ) -> Self {
-        Self { snapshots, asked, presence, certificate_lifetime, refusals: Refusals::default() }
-    }
-
     fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshots.borrow())
+        self.replica.snapshot()
     }
 
-    /// Has a change made; it is made whole even if its caller goes away meanwhile.
-    async fn ask(&self, work: Work, caller: &Caller) -> Result<Arc<Snapshot>, ChangeError> {
-        let ending = || Failure::unavailable("the hub is ending");
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked { work, actor: caller.actor(), answer };
-        self.asked.send(asked).await.map_err(|_unsent| ending())?;
-        answered.await.map_err(|_dropped| ending().changed(acp_base::Change::Unknown))?
+    /// Has a command decided, and answers the membership in which it is. A caller that goes away meanwhile stops nothing that
+    /// was taken.
+    async fn command(
+        &self,
+        command: Command,
+        caller: &Caller,
+        context: &CallContext,
+    ) -> Result<Arc<Snapshot>, Failure> {
+        self.seat.has_begun()?;
+        let before = self.snapshot();
+        let draft = membership(&caller.actor(), &context.id, &command)?;
+        let index = self.orders.order_one(draft, context.deadline).await?;
+        let after = self.applied(index, context).await?;
+        audit::changed(&caller.actor(), &command, &before.state);
+        Ok(after)
     }
 
-    async fn command(&self, command: Command, caller: &Caller) -> Result<Arc<Snapshot>, Failure> {
-        Ok(self.ask(Work::Command(command), caller).await?)
+    /// The membership with everything acknowledged before this call: a token was made at another controller, maybe.
+    async fn newest(&self, context: &CallContext) -> Result<Arc<Snapshot>, Failure> {
+        let index = self.linear(context.deadline).await?;
+        self.applied(index, context).await
+    }
+
+    /// Waits until this hub has applied an entry that was ordered, wherever that was.
+    async fn applied(&self, index: u64, context: &CallContext) -> Result<Arc<Snapshot>, Failure> {
+        let mut position = self.replica.position();
+        let reached = position.wait_for(|at| at.index >= index);
+        let late = |failure: Failure| failure.changed(acp_base::Change::Partial);
+        drop(
+            until(context.deadline, "the change, which was made, is not seen here yet: it", reached)
+                .await
+                .map_err(late)?,
+        );
+        Ok(self.snapshot())
     }
 
     /// The node that calls: by its certificate, or this one if its own agent or its root calls.
@@ -74,10 +119,10 @@ impl App {
     }
 
     fn certify(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<String, Failure> {
-        let validity = Validity { now: UnixTime::now(), life: self.certificate_lifetime };
+        let validity = Validity { now: UnixTime::now(), life: self.config.certificate_lifetime() };
         let certificate = snapshot.authority()?.sign(request, node, validity).map_err(|error| pki_failure(&error))?;
         metrics::certified();
-        Ok(to_hex(&certificate.der))
+        Ok(acp_base::to_hex(&certificate.der))
     }
 
     /// Logs a refusal, of many in a row a few.
@@ -91,23 +136,67 @@ impl App {
 /// Every method of `acp.hub`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
-    once::<api::GetStatus, _, _>(&mut router, app, nodes::status);
-    once::<api::InitCluster, _, _>(&mut router, app, admission::init);
-    once::<api::Join, _, _>(&mut router, app, admission::join);
-    once::<api::PlanJoin, _, _>(&mut router, app, admission::plan);
-    once::<api::RenewCertificate, _, _>(&mut router, app, admission::renew);
-    once::<api::Leave, _, _>(&mut router, app, nodes::leave);
-    once::<api::ListNodes, _, _>(&mut router, app, nodes::list);
-    once::<api::RemoveNode, _, _>(&mut router, app, nodes::remove);
-    once::<api::CreateToken, _, _>(&mut router, app, secrets::create_token);
-    once::<api::ListTokens, _, _>(&mut router, app, secrets::list_tokens);
-    once::<api::RevokeToken, _, _>(&mut router, app, secrets::revoke_token);
-    once::<api::CreateKey, _, _>(&mut router, app, secrets::create_key);
-    once::<api::ListKeys, _, _>(&mut router, app, secrets::list_keys);
-    once::<api::RevokeKey, _, _>(&mut router, app, secrets::revoke_key);
+    log_methods(&mut router, app);
+    quorum_methods(&mut router, app);
+    membership_methods(&mut router, app);
+    secret_methods(&mut router, app);
+    router
+}
+
+fn log_methods(router: &mut Router, app: &Arc<App>) {
+    once::<api::Found, _, _>(router, app, seat::found);
+    once::<api::Retire, _, _>(router, app, seat::retire);
+    once::<api::Prepare, _, _>(router, app, seat::prepare);
+    once::<api::Propose, _, _>(router, app, log::propose);
+    once::<api::ReadIndex, _, _>(router, app, log::read_index);
+    once::<api::RenewSession, _, _>(router, app, session::renew);
+    let shared = Arc::clone(app);
+    router.stream::<api::Follow, _, _>(move |call, sink| follow::follow(Arc::clone(&shared), call, sink));
+    let shared = Arc::clone(app);
+    router.upgrade::<api::Raft, _, _, _, _>(move |call| seat::raft(Arc::clone(&shared), call));
+}
+
+fn quorum_methods(router: &mut Router, app: &Arc<App>) {
+    once::<api::GetQuorum, _, _>(router, app, quorum::get);
+    once::<api::Transfer, _, _>(router, app, quorum::transfer);
+    once::<api::SetVoters, _, _>(router, app, quorum::set_voters);
+    once::<api::Recover, _, _>(router, app, recovery::recover);
+    once::<api::Backup, _, _>(router, app, recovery::backup);
+    once::<api::Restore, _, _>(router, app, recovery::restore);
+}
+
+fn membership_methods(router: &mut Router, app: &Arc<App>) {
+    once::<api::GetStatus, _, _>(router, app, nodes::status);
+    once::<api::InitCluster, _, _>(router, app, admission::init);
+    once::<api::Join, _, _>(router, app, admission::join);
+    once::<api::PlanJoin, _, _>(router, app, admission::plan);
+    once::<api::RenewCertificate, _, _>(router, app, admission::renew);
+    once::<api::Leave, _, _>(router, app, nodes::leave);
+    once::<api::ListNodes, _, _>(router, app, nodes::list);
+    once::<api::RemoveNode, _, _>(router, app, nodes::remove);
+    once::<api::PlanRemove, _, _>(router, app, nodes::plan_remove);
+    once::<api::Rename, _, _>(router, app, members::rename);
+    once::<api::Readdress, _, _>(router, app, members::readdress);
+    once::<api::Park, _, _>(router, app, members::park);
+    once::<api::Unpark, _, _>(router, app, members::unpark);
+    once::<api::ListRoles, _, _>(router, app, members::list_roles);
+    once::<api::SetRole, _, _>(router, app, members::set_role);
+    once::<api::ListRequests, _, _>(router, app, requests::list);
+    once::<api::Approve, _, _>(router, app, requests::approve);
+    once::<api::Reject, _, _>(router, app, requests::reject);
+    let shared = Arc::clone(app);
+    router.stream::<api::RequestJoin, _, _>(move |call, sink| requests::ask(Arc::clone(&shared), call, sink));
     let shared = Arc::clone(app);
     router.stream::<api::WatchDirectory, _, _>(move |call, sink| watch::watch(Arc::clone(&shared), call, sink));
-    router
+}
+
+fn secret_methods(router: &mut Router, app: &Arc<App>) {
+    once::<api::CreateToken, _, _>(router, app, secrets::create_token);
+    once::<api::ListTokens, _, _>(router, app, secrets::list_tokens);
+    once::<api::RevokeToken, _, _>(router, app, secrets::revoke_token);
+    once::<api::CreateKey, _, _>(router, app, secrets::create_key);
+    once::<api::ListKeys, _, _>(router, app, secrets::list_keys);
+    once::<api::RevokeKey, _, _>(router, app, secrets::revoke_key);
 }
 
 fn once<M, H, F>(router: &mut Router, app: &Arc<App>, handler: H)

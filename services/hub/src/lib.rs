@@ -1,33 +1,52 @@
 #![doc = include_str!("../README.md")]
 
+mod ask;
 mod audit;
 mod config;
+mod degraded;
 mod error;
+mod founding;
 mod handlers;
+mod housekeeping;
+mod log;
 mod metrics;
 mod newcomer;
+mod orders;
+mod peers;
 mod persist;
 mod presence;
-mod service;
+mod seat;
 mod snapshot;
+mod spread;
+mod voters;
 
 use std::{path::Path, sync::Arc};
 
-use acp_io_daemon::{Context, Daemon, Fatal};
-use acp_io_pki::{Authority, to_hex};
+use acp_core_membership::State;
+use acp_io_daemon::{Context, Daemon, Fatal, Refusals};
+use acp_io_pki::{Authority, CheckpointKey};
 use acp_wire_api::Interface;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 pub use config::Config;
 
 use crate::{
+    degraded::Degraded,
     error::StartError,
-    handlers::App,
-    persist::{Record, Records},
+    founding::Founding,
+    handlers::{App, Leases},
+    log::Replica,
+    orders::{Orders, Proposer},
+    peers::Peers,
+    persist::Records,
     presence::Presence,
-    service::Service,
-    snapshot::Snapshot,
+    seat::Seat,
+    spread::Spread,
+    voters::Reconciler,
 };
+
+/// The key with which this hub vouches for positions of the log.
+const CHECKPOINT_KEY_FILE: &str = "checkpoint.key";
 
 /// The daemon `acp-hub`.
 #[derive(Clone, Copy, Debug)]
@@ -40,37 +59,84 @@ impl Daemon for Hub {
 
     async fn run(config: Config, context: Context) -> Result<(), Fatal> {
         config.check().map_err(Fatal::config)?;
-        let (records, record, authority) = open(&context.paths.state)?;
-        let snapshot = Snapshot::new(record.state.clone(), authority.clone())
-            .map_err(|error| Fatal::internal(format!("cannot write the directory: {error}")))?;
-
-        let (asked, asked_taken) = mpsc::channel(service::ASKED_MAX);
-        let (snapshots, snapshots_seen) = watch::channel(Arc::new(snapshot));
-        let presence = Presence::default();
-        let health = context.health.clone();
-        let service = Service::new(records, record, authority, presence.clone(), health, snapshots);
-        context.tasks.spawn("membership", service.run(asked_taken, context.drain.clone()));
-
-        let app = App::new(snapshots_seen, asked, presence, config.certificate_lifetime());
-        let _server = context.serve(handlers::router(&Arc::new(app)))?;
+        let app = Arc::new(build(config, &context)?);
+        begin(&app).await?;
+        start(&app, &context);
+        let _server = context.serve(handlers::router(&app))?;
         context.ready();
         context.drain.cancelled().await;
+        housekeeping::give_way(&app).await;
+        if let Some(raft) = app.seat.raft() {
+            raft.shutdown().await;
+        }
         Ok(())
     }
 }
 
-/// What was kept, and who signs; both belong together, or nothing begins.
-fn open(directory: &Path) -> Result<(Records, Record, Option<Arc<Authority>>), StartError> {
+/// The parts, none of which does anything yet but the proposer.
+fn build(config: Config, context: &Context) -> Result<App, StartError> {
+    let directory = &context.paths.state;
     let (records, record) = Records::open(directory)?;
-    let damaged = |source| StartError::Inconsistent { path: records.path().to_owned(), source };
-    record.state.verify().map_err(damaged)?;
-    let authority = match record.state.founded() {
-        Some(founded) => {
-            let authority = Authority::open(directory, founded.uid).map_err(StartError::Authority)?;
-            let authority = authority.filter(|authority| to_hex(authority.certificate()) == founded.authority);
-            Some(authority.ok_or_else(|| StartError::OtherAuthority { directory: directory.to_owned() })?)
-        }
-        None => None,
-    };
-    Ok((records, record, authority.map(Arc::new)))
+    let key = CheckpointKey::ensure(&directory.join(CHECKPOINT_KEY_FILE)).map_err(StartError::Key)?;
+    let (key, replica, presence) = (Arc::new(key), Replica::new(), Presence::default());
+    let (client, tasks, drain) = (context.client.clone(), context.tasks.clone(), context.drain.clone());
+    let peers = Peers::new(client.clone(), replica.clone(), tasks.clone(), drain.clone());
+    let seat = Arc::new(Seat::new(records, record, replica.clone(), peers, tasks.clone()));
+    let (queue, taken) = mpsc::channel(orders::QUEUE_MAX);
+    let orders = Orders::new(queue, Arc::clone(&seat));
+    tasks.spawn("proposer", Proposer::new(taken, replica.clone(), Arc::clone(&seat)).run(drain.clone()));
+    let spread = Spread::new(replica.clone(), Arc::clone(&seat), presence.clone(), Arc::clone(&key));
+    let founding = Founding { seat: Arc::clone(&seat), orders: orders.clone(), replica: replica.clone(), client, key };
+    let node = context.node.clone();
+    let (leases, refusals, degraded) = (Leases::default(), Refusals::default(), Degraded::new());
+    Ok(App {
+        node,
+        config,
+        seat,
+        orders,
+        replica,
+        presence,
+        spread,
+        degraded,
+        founding,
+        leases,
+        refusals,
+        tasks,
+        drain,
+    })
+}
+
+/// Opens the log, and finishes what a crash has interrupted.
+async fn begin(app: &App) -> Result<(), StartError> {
+    app.seat.open().await?;
+    app.founding.resume().await.map_err(StartError::Interrupted)?;
+    let snapshot = app.replica.snapshot();
+    if app.replica.here().is_some_and(|here| snapshot.is_controller(here)) {
+        app.replica.set_authority(authority(&app.seat.directory(), &snapshot.state)?);
+    }
+    Ok(())
+}
+
+/// What goes on beside the handlers.
+fn start(app: &Arc<App>, context: &Context) {
+    let (seat, replica, tasks, drain) = (&app.seat, &app.replica, &context.tasks, &context.drain);
+    tasks.spawn("spread", app.spread.clone().run(drain.clone()));
+    let (degraded, health) = (app.degraded.clone(), context.health.clone());
+    let watching = degraded.run(Arc::clone(seat), replica.clone(), app.spread.clone(), health, drain.clone());
+    tasks.spawn("degraded", watching);
+    let client = context.client.clone();
+    let presence = app.presence.clone();
+    let reconciler = Reconciler::new(Arc::clone(seat), app.orders.clone(), replica.clone(), presence, client);
+    tasks.spawn("voters", reconciler.run(drain.clone()));
+    tasks.spawn("leases", handlers::expire(Arc::clone(app)));
+    tasks.spawn("housekeeping", housekeeping::run(Arc::clone(app)));
+}
+
+/// Who signs for the cluster of this membership, if there is one; both belong together, or nothing begins.
+fn authority(directory: &Path, state: &State) -> Result<Option<Arc<Authority>>, StartError> {
+    let Some(founded) = state.founded() else { return Ok(None) };
+    let authority = Authority::open(directory, founded.uid).map_err(StartError::Authority)?;
+    let authority = authority.filter(|authority| acp_base::to_hex(authority.certificate()) == founded.authority);
+    let other = || StartError::OtherAuthority { directory: directory.to_owned() };
+    authority.map(Arc::new).map(Some).ok_or_else(other)
 }

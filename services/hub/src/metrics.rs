@@ -3,6 +3,8 @@
 use acp_core_membership::State;
 use metrics::{counter, gauge};
 
+use crate::log::Decision;
+
 /// A node was admitted, for the first time or again.
 pub(crate) fn admitted() {
     counter!("acp_hub_joins_total").increment(1);
@@ -23,7 +25,15 @@ pub(crate) fn renewal_refused(reason: &'static str) {
     counter!("acp_hub_renewals_refused_total", "reason" => reason).increment(1);
 }
 
-/// What the record holds now.
+/// Entries were ordered here.
+pub(crate) fn ordered(decisions: &[Decision]) {
+    let refused = decisions.iter().filter(|decision| decision.refused.is_some()).count();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    counter!("acp_hub_entries_total", "outcome" => "refused").increment(count(refused));
+    counter!("acp_hub_entries_total", "outcome" => "done").increment(count(decisions.len() - refused));
+}
+
+/// What the membership holds now.
 pub(crate) fn describe(state: &State) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; there are far fewer than 2^52")]
     let (members, revision) = (state.members().len() as f64, state.revision() as f64);

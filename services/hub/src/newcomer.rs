@@ -1,9 +1,9 @@
 //! A node as it presents itself, from the wire.
 
-use acp_base::Failure;
+use acp_base::{Failure, from_hex};
 use acp_core_membership::{Digest, NewNode, RootKey};
 use acp_io_daemon::new_uid;
-use acp_io_pki::{Fingerprint, Request, from_hex};
+use acp_io_pki::{Fingerprint, Request};
 use acp_wire_api::hub::Newcomer;
 
 use crate::error::pki_failure;
@@ -27,7 +27,8 @@ impl Presented {
         })?;
         let root_key = newcomer.root_key_hash.as_deref().map(root_key).transpose()?;
         let key = digest(request.key())?;
-        Ok(Self { node: NewNode { uid: newcomer.uid, name: newcomer.name, address, key, root_key }, request })
+        let Newcomer { uid, name, systems, .. } = newcomer;
+        Ok(Self { node: NewNode { uid, name, address, key, root_key, systems }, request })
     }
 }
 

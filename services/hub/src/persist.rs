@@ -1,7 +1,7 @@
-//! The hub's record: one file, replaced as a whole, synchronised before anything in it is told to anybody.
+//! The hub's record: one file, replaced as a whole, synchronised before anything that follows from it is done.
 //!
-//! **Invariant**: after a power loss the file holds the old or the new record, never a mixture. It holds digests of secrets
-//! and no secret; nobody but the daemon reads it all the same.
+//! **Invariant**: after a power loss the file holds the old or the new record, never a mixture. It holds no secret; nobody but
+//! the daemon reads it all the same.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,6 @@ use std::{
 };
 
 use acp_base::{Blame, Change, Code, Failure, Uid};
-use acp_core_membership::State;
 use acp_io_failpoint::point;
 use acp_io_record::RecordError;
 use serde::{Deserialize, Serialize};
@@ -20,20 +19,35 @@ use serde::{Deserialize, Serialize};
 const VERSION: u64 = 1;
 
 /// The file in the daemon's state directory.
-const FILE: &str = "membership.json";
+const FILE: &str = "hub.json";
+
+/// The state with which a new log begins, while that is being made.
+const IMAGE_FILE: &str = "image.new";
 
 /// For the daemon alone.
 const MODE: u32 = 0o600;
 
-/// What is kept.
+/// What is kept beside the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The id of the cluster that is made here, drawn before its authority: whoever makes a cluster that was begun once goes
-    /// on with this id and finds its authority fitting.
+    /// This node, whose log it is; absent before there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) founding: Option<Uid>,
-    /// What the cluster agrees on.
-    pub(crate) state: State,
+    pub(crate) node: Option<Uid>,
+    /// For which log this hub was made ready to be a voter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prepared: Option<Prepared>,
+    /// Why the log begins anew with a state of its own, as its horizon says; absent once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) beginning: Option<String>,
+}
+
+/// A log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Prepared {
+    /// The cluster.
+    pub(crate) cluster: Uid,
+    /// `<number>-<id>`.
+    pub(crate) epoch: String,
 }
 
 /// Where the record is.
@@ -52,11 +66,6 @@ impl Records {
         Ok((Self { path }, record.unwrap_or_default()))
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The directory that it lies in.
     pub(crate) fn directory(&self) -> &Path {
         self.path.parent().unwrap_or_else(|| Path::new("."))
@@ -65,10 +74,35 @@ impl Records {
     /// Makes the record durable. Blocks.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Failure> {
         let aside = self.path.with_extension("new");
-        if let Err(error) = write_aside(&aside, record) {
+        if let Err(error) = acp_io_record::to_bytes(VERSION, record).and_then(|bytes| write_aside(&aside, &bytes)) {
             return Err(self.failure(&error, Change::None));
         }
         put_in_place(&aside, &self.path).map_err(|error| self.failure(&error, Change::Unknown))
+    }
+
+    /// Keeps the state with which a log begins anew until it has. Blocks.
+    pub(crate) fn write_image(&self, image: &[u8]) -> Result<(), Failure> {
+        let path = self.directory().join(IMAGE_FILE);
+        let aside = path.with_extension("aside");
+        let written = write_aside(&aside, image).and_then(|()| put_in_place(&aside, &path));
+        written.map_err(|error| self.failure(&error, Change::None))
+    }
+
+    /// The state with which the log begins anew, if that was not done yet. Blocks.
+    pub(crate) fn read_image(&self) -> Result<Option<Vec<u8>>, Failure> {
+        match fs::read(self.directory().join(IMAGE_FILE)) {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failure(&error, Change::None)),
+        }
+    }
+
+    /// The log has begun. Blocks.
+    pub(crate) fn remove_image(&self) -> Result<(), Failure> {
+        match fs::remove_file(self.directory().join(IMAGE_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failure(&error, Change::None)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn failure(&self, error: &io::Error, changed: Change) -> Failure {
@@ -82,9 +116,9 @@ impl Records {
 }
 
 /// What a crash or an error has left of an earlier attempt is written over.
-fn write_aside(aside: &Path, record: &Record) -> io::Result<()> {
+fn write_aside(aside: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).create(true).truncate(true).mode(MODE).open(aside)?;
-    file.write_all(&acp_io_record::to_bytes(VERSION, record)?)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     point("hub.record.aside-written").map_err(Into::into)
 }
@@ -109,9 +143,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (records, empty) = Records::open(&directory.path().join("hub")).expect("writable");
         assert_eq!(empty, Record::default());
-        let record = Record { founding: Some(Uid::from_u128(7)), ..Record::default() };
+        let record = Record { node: Some(Uid::from_u128(7)), ..Record::default() };
         records.write(&record).expect("written");
-        let mode = fs::metadata(records.path()).expect("there").permissions().mode() & 0o777;
+        let mode = fs::metadata(&records.path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         let (_records, read) = Records::open(&directory.path().join("hub")).expect("readable");
         assert_eq!(read, record);
@@ -123,7 +157,7 @@ mod tests {
         let (records, empty) = Records::open(&directory.path().join("hub")).expect("writable");
         fs::remove_dir(directory.path().join("hub")).expect("empty");
         let failure = records.write(&empty).expect_err("the directory is gone");
-        assert!(failure.message.contains("hub/membership.json"), "{failure}");
+        assert!(failure.message.contains("hub/hub.json"), "{failure}");
         assert_eq!(failure.changed, Change::None);
     }
 }

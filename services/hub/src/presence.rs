@@ -1,8 +1,10 @@
-//! Which members watch the directory now: that is what online means. An observation of this hub, kept nowhere.
+//! Which members watch the directory now: that is what online means. An observation of this hub and, at the leader, of the
+//! other voters' hubs that tell it; kept nowhere.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use acp_base::{BootInstant, Uid};
@@ -15,6 +17,9 @@ use crate::metrics;
 /// Watches of one member: the one that it has, and one whose end has not been noticed yet. One more ends the oldest.
 const WATCHES_MAX: usize = 2;
 
+/// How long what another voter has told counts. It tells it twice a second.
+const TOLD_MAX: Duration = Duration::from_secs(3);
+
 /// Who watches. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Presence {
@@ -23,42 +28,82 @@ pub(crate) struct Presence {
 
 #[derive(Debug)]
 struct Seen {
-    /// The oldest first.
+    /// Here, the oldest first.
     watches: Vec<CancellationToken>,
+    /// At the hubs of other voters, with when they last said so.
+    elsewhere: BTreeMap<Uid, BootInstant>,
+    is_online: bool,
     /// Since when it is as it is.
     since: BootInstant,
+}
+
+impl Seen {
+    fn new(now: BootInstant) -> Self {
+        Self { watches: Vec::new(), elsewhere: BTreeMap::new(), is_online: false, since: now }
+    }
+
+    /// Looks again whether it is online.
+    fn settle(&mut self, now: BootInstant) {
+        self.elsewhere.retain(|_, told| now.since(*told) < TOLD_MAX);
+        let is_online = !self.watches.is_empty() || !self.elsewhere.is_empty();
+        if is_online != self.is_online {
+            (self.is_online, self.since) = (is_online, now);
+        }
+    }
 }
 
 impl Presence {
     /// A member watches from now on, until the watch is dropped.
     pub(crate) fn open(&self, member: Uid) -> Watch {
-        let ended = CancellationToken::new();
+        let (ended, now) = (CancellationToken::new(), boot_now());
         {
             let mut members = self.lock();
-            let seen = members.entry(member).or_insert_with(|| Seen { watches: Vec::new(), since: boot_now() });
-            if seen.watches.is_empty() {
-                seen.since = boot_now();
-            }
+            let seen = members.entry(member).or_insert_with(|| Seen::new(now));
             if seen.watches.len() >= WATCHES_MAX {
                 seen.watches.remove(0).cancel();
             }
             seen.watches.push(ended.clone());
+            seen.settle(now);
         }
         metrics::online(self.online());
         Watch { presence: self.clone(), member, ended }
     }
 
+    /// Another voter says who watches at its hub.
+    pub(crate) fn reported(&self, voter: Uid, watchers: &[Uid]) {
+        let now = boot_now();
+        let mut members = self.lock();
+        for (_, seen) in members.iter_mut().filter(|(member, _)| !watchers.contains(member)) {
+            seen.elsewhere.remove(&voter);
+        }
+        for member in watchers {
+            let seen = members.entry(*member).or_insert_with(|| Seen::new(now));
+            seen.elsewhere.insert(voter, now);
+            seen.settle(now);
+        }
+    }
+
+    /// Who watches here.
+    pub(crate) fn watchers(&self) -> Vec<Uid> {
+        self.lock().iter().filter(|(_, seen)| !seen.watches.is_empty()).map(|(member, _)| *member).collect()
+    }
+
     /// How many members are online.
     pub(crate) fn online(&self) -> usize {
-        self.lock().values().filter(|seen| !seen.watches.is_empty()).count()
+        let now = boot_now();
+        let mut members = self.lock();
+        members.values_mut().for_each(|seen| seen.settle(now));
+        members.values().filter(|seen| seen.is_online).count()
     }
 
     /// Whether a member is online and for how many milliseconds that has been so; absent: it was not seen yet.
     pub(crate) fn of(&self, member: Uid) -> (bool, Option<u64>) {
-        match self.lock().get(&member) {
+        let now = boot_now();
+        match self.lock().get_mut(&member) {
             Some(seen) => {
-                let for_ms = boot_now().since(seen.since).as_millis();
-                (!seen.watches.is_empty(), Some(u64::try_from(for_ms).unwrap_or(u64::MAX)))
+                seen.settle(now);
+                let for_ms = now.since(seen.since).as_millis();
+                (seen.is_online, Some(u64::try_from(for_ms).unwrap_or(u64::MAX)))
             }
             None => (false, None),
         }
@@ -74,11 +119,8 @@ impl Presence {
         // Tokens are compared by asking: those of others are not cancelled by now.
         watch.ended.cancel();
         if let Some(seen) = self.lock().get_mut(&watch.member) {
-            let before = seen.watches.len();
             seen.watches.retain(|ended| !ended.is_cancelled());
-            if seen.watches.is_empty() && before > 0 {
-                seen.since = boot_now();
-            }
+            seen.settle(boot_now());
         }
         metrics::online(self.online());
     }
@@ -140,6 +182,24 @@ mod tests {
         drop(second);
         drop(third);
         assert!(!presence.of(MEMBER).0);
+    }
+
+    #[test]
+    fn what_other_voters_tell_counts_as_long_as_they_tell_it() {
+        let presence = Presence::default();
+        let (here, there) = (Uid::from_u128(2), Uid::from_u128(3));
+        presence.reported(here, &[MEMBER]);
+        presence.reported(there, &[MEMBER]);
+        assert_eq!((presence.online(), presence.of(MEMBER).0), (1, true));
+        assert_eq!(presence.watchers(), [], "those are not watched for here");
+        presence.reported(here, &[]);
+        assert!(presence.of(MEMBER).0, "one of both has it still");
+        presence.reported(there, &[]);
+        assert!(!presence.of(MEMBER).0);
+        presence.reported(here, &[MEMBER]);
+        let long_ago = BootInstant::from_nanos(1);
+        presence.lock().get_mut(&MEMBER).expect("it was seen").elsewhere.insert(here, long_ago);
+        assert!(!presence.of(MEMBER).0, "a voter that has fallen silent says nothing");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the handlers see: the membership as it was last kept.
+//! What the handlers see of the membership: how the last batch of the log has left it.
 
 use std::sync::Arc;
 
@@ -10,28 +10,32 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::rejected;
 
-/// The membership at one moment. Everything in it is on stable storage.
+/// The membership at one moment. Everything in it is in the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// What the cluster agrees on.
     pub(crate) state: State,
     /// The directory with its reply to whoever watches, written once for all of them.
     told: Option<(Directory, Box<RawValue>)>,
-    /// Who signs.
+    /// Who signs, on a controller.
     authority: Option<Arc<Authority>>,
+    /// This node.
+    here: Option<Uid>,
 }
 
 impl Snapshot {
-    /// The snapshot of a state.
-    pub(crate) fn new(state: State, authority: Option<Arc<Authority>>) -> Result<Self, serde_json::Error> {
-        let told = match state.directory() {
-            Some(directory) => {
-                let reply = to_raw_value(&WatchDirectoryReply { directory: Some(directory.clone()) })?;
-                Some((directory, reply))
-            }
-            None => None,
-        };
-        Ok(Self { state, told, authority })
+    /// The snapshot of a membership, with its directory.
+    pub(crate) fn new(
+        state: State,
+        directory: Option<Directory>,
+        authority: Option<Arc<Authority>>,
+        here: Option<Uid>,
+    ) -> Self {
+        let told = directory.map(|directory| {
+            let reply = WatchDirectoryReply { directory: Some(directory.clone()), degraded: String::new() };
+            (directory, to_raw_value(&reply).expect("names, numbers and lists can be written"))
+        });
+        Self { state, told, authority, here }
     }
 
     /// The directory.
@@ -46,12 +50,21 @@ impl Snapshot {
 
     /// Who signs.
     pub(crate) fn authority(&self) -> Result<&Authority, Failure> {
-        self.authority.as_deref().ok_or_else(|| rejected(&Rejection::NoCluster))
+        let none = || match self.state.founded() {
+            Some(_) => Failure::precondition("this node is no controller of the cluster: another one has to be asked"),
+            None => rejected(&Rejection::NoCluster),
+        };
+        self.authority.as_deref().ok_or_else(none)
     }
 
-    /// The node that speaks for itself at this hub's own socket: the controller that it runs on.
+    /// The node that speaks for itself at this hub's own socket.
     pub(crate) fn here(&self) -> Result<Uid, Failure> {
-        self.state.controllers().next().map(|(uid, _)| uid).ok_or_else(|| rejected(&Rejection::NoCluster))
+        self.state.founded().and(self.here).ok_or_else(|| rejected(&Rejection::NoCluster))
+    }
+
+    /// Whether the node is a controller.
+    pub(crate) fn is_controller(&self, node: Uid) -> bool {
+        self.state.members().get(&node).is_some_and(|member| member.controller)
     }
 
     /// Whether the member has this public key.

@@ -7,6 +7,7 @@ use acp_io_failpoint::point;
 use acp_wire_api::{
     cluster::{Create, CreateRequest, Get, GetRequest, WriteReply},
     hypervisor::{CreateSystemReply, CreateSystemRequest},
+    storage::{OpenVolume, VolumeRequest},
 };
 use acp_wire_model::{
     Kind, Object,
@@ -96,13 +97,14 @@ fn memory(request: &CreateSystemRequest) -> ByteSize {
 
 /// The spec, after everything it names was found.
 async fn complete(client: &Client, node: Name, request: &CreateSystemRequest) -> Result<SystemSpec, Failure> {
+    let here = Some(&node);
     let image = match &request.image {
-        Some(name) => Some((name, find(client, Kind::Image, name.as_str()).await?)),
+        Some(name) => Some((name, find(client, here, Kind::Image, name.as_str()).await?)),
         None => None,
     };
     let disk = disk(request, image)?;
-    let pool = async { find(client, Kind::Pool, disk.pool.as_str()).await.map(drop) };
-    let networks = try_join_all(request.networks.iter().map(|name| find(client, Kind::Network, name.as_str())));
+    let pool = async { find(client, here, Kind::Pool, disk.pool.as_str()).await.map(drop) };
+    let networks = try_join_all(request.networks.iter().map(|name| find(client, here, Kind::Network, name.as_str())));
     let free = no_volume(client, &disk);
     let (pool, networks, free) = futures_util::future::join3(pool, networks, free).await;
     pool.and(networks.map(drop)).and(free)?;
@@ -113,6 +115,7 @@ async fn complete(client: &Client, node: Name, request: &CreateSystemRequest) ->
         disks: vec![disk],
         nics: request.networks.iter().map(|name| NicSpec { network: name.clone(), mac: None, address: None }).collect(),
         autostart: request.autostart,
+        floating: request.floating,
     })
 }
 
@@ -143,8 +146,16 @@ fn disk(request: &CreateSystemRequest, image: Option<(&Name, Object)>) -> Result
     Ok(DiskSpec { pool: image.pool, volume: request.name.clone(), size_bytes, image: Some(name.clone()) })
 }
 
-async fn find(client: &Client, kind: Kind, name: &str) -> Result<Object, Failure> {
-    let request = GetRequest { kind, name: Some(name.to_owned()), uid: None, min_index: None };
+/// An object by its name: of a kind that every node has its own of, the one of this node.
+async fn find(client: &Client, node: Option<&Name>, kind: Kind, name: &str) -> Result<Object, Failure> {
+    let request = GetRequest {
+        kind,
+        name: Some(name.to_owned()),
+        uid: None,
+        node: node.cloned(),
+        min_index: None,
+        linearizable: false,
+    };
     match client.service("cluster").call::<Get>(request).await {
         Ok(reply) => Ok(reply.object),
         Err(failure) if failure.code == Code::NotFound => {
@@ -154,16 +165,24 @@ async fn find(client: &Client, kind: Kind, name: &str) -> Result<Object, Failure
     }
 }
 
-/// A volume that exists belongs to somebody else: it must neither be written by this system nor deleted with it.
+/// A volume that exists belongs to somebody else: it must neither be written by this system nor deleted with it. What is
+/// reported may lie behind what was just removed, so the storage service has the last word where one is reported.
 async fn no_volume(client: &Client, disk: &DiskSpec) -> Result<(), Failure> {
     let name = format!("{}/{}", disk.pool, disk.volume);
-    match find(client, Kind::Volume, &name).await {
-        Ok(_volume) => Err(Failure::new(
+    match find(client, None, Kind::Volume, &name).await {
+        Ok(_reported) => {}
+        Err(failure) if failure.code == Code::NotFound => return Ok(()),
+        Err(failure) => return Err(failure),
+    }
+    let request = VolumeRequest { pool: disk.pool.clone(), volume: disk.volume.clone() };
+    match client.service("storage").call_fds::<OpenVolume>(request, Vec::new()).await {
+        Err(failure) if failure.code == Code::NotFound => Ok(()),
+        Err(failure) if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded) => Err(failure),
+        // It is there, and perhaps no disk at all.
+        Ok(_) | Err(_) => Err(Failure::new(
             Code::AlreadyExists,
             format!("volume {name} exists already; delete it or give the system another name"),
         )),
-        Err(failure) if failure.code == Code::NotFound => Ok(()),
-        Err(failure) => Err(failure),
     }
 }
 
@@ -191,6 +210,7 @@ mod tests {
             pool: None,
             networks: Vec::new(),
             autostart: false,
+            floating: false,
         }
     }
 

@@ -24,7 +24,7 @@ use acp_wire_model::{Kind, system::SystemSpec};
 use futures_util::future::{join, try_join_all};
 use tokio::sync::watch;
 
-use crate::accelerator::Verdict;
+use crate::{accelerator::Verdict, entry::Standing, lease};
 
 /// How long making or deleting one volume may take: creating a linked clone is a matter of milliseconds, a pool on a slow
 /// file system takes longer.
@@ -35,6 +35,9 @@ const REMOVE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the machine monitor may take to press a button.
 const BUTTON_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a caller waits for a lease: longer than the 8 s after which a node that is gone has lost it.
+const LEASE_LIMIT: Duration = Duration::from_secs(12);
 
 /// The template of a system's QEMU.
 pub(crate) const QEMU: &str = "qemu";
@@ -102,6 +105,10 @@ pub(crate) struct Act {
     pub(crate) verdict: watch::Receiver<Option<Verdict>>,
     /// Only for [`Step::SpawnQemu`].
     pub(crate) parts: Option<Parts>,
+    /// The lease of a system that runs under one.
+    pub(crate) lease: Option<watch::Receiver<Standing>>,
+    /// Whether somebody waits for the lease and is told in time that it cannot be had.
+    pub(crate) is_awaited: bool,
     /// Whether the machine monitor's unit is there but has ended, so that it must be removed before it is spawned.
     pub(crate) vmm_ended: bool,
 }
@@ -111,12 +118,13 @@ impl Act {
     pub(crate) async fn perform(mut self, step: Step) -> Result<Outcome, Failure> {
         match step {
             Step::MakeVolumes => self.make_volumes().await,
+            Step::TakeLease => self.take_lease().await,
             Step::CheckLimits => self.accelerator().await,
             Step::OpenVolumes => self.open_volumes().await,
             Step::OpenTaps => self.open_taps().await,
             Step::SpawnQemu => self.spawn_qemu().await,
             Step::SpawnVmm => self.spawn_vmm().await,
-            Step::Resume => self.press::<vmm::Resume>("hypervisor.start.resumed").await,
+            Step::Resume => self.resume().await,
             Step::Powerdown => self.press::<vmm::Powerdown>("hypervisor.shutdown.pressed").await,
             Step::Quit => self.press::<vmm::Quit>("hypervisor.stop.quit").await,
             Step::RemoveUnits => self.remove_units().await,
@@ -144,6 +152,34 @@ impl Act {
             }
         }
         Ok(Outcome::Nothing)
+    }
+
+    /// Waits for the lease; for somebody not longer than it takes until a node that is gone has lost it.
+    async fn take_lease(&mut self) -> Result<Outcome, Failure> {
+        let Some(lease) = &mut self.lease else { return Ok(Outcome::Nothing) };
+        let has = async |lease: &mut watch::Receiver<Standing>| {
+            let granted = lease.wait_for(|standing| standing.deadlines.is_some()).await;
+            granted
+                .map(|_standing| Outcome::Nothing)
+                .map_err(|_closed| Failure::unavailable("the hypervisor is ending"))
+        };
+        if !self.is_awaited {
+            return has(lease).await;
+        }
+        match tokio::time::timeout(LEASE_LIMIT, has(lease)).await {
+            Ok(had) => had,
+            Err(_elapsed) => Err(lease::not_had(&lease.borrow().reason)),
+        }
+    }
+
+    /// The machine monitor knows until when the guest may run before it lets it.
+    async fn resume(&self) -> Result<Outcome, Failure> {
+        if let Some(lease) = &self.lease {
+            let Standing { deadlines, reason } = lease.borrow().clone();
+            let deadlines = deadlines.ok_or_else(|| lease::not_had(&reason))?;
+            lease::extend(&self.client, self.uid, deadlines).await?;
+        }
+        self.press::<vmm::Resume>("hypervisor.start.resumed").await
     }
 
     async fn accelerator(&mut self) -> Result<Outcome, Failure> {

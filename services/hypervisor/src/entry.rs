@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use acp_base::{ByteSize, Failure, Name, Uid, WallTime};
+use acp_core_lease::Deadlines;
 use acp_core_system::{Origin, Report, System, Task, command_line::Accelerator};
 use acp_io_jobs::JobHandle;
 use acp_wire_api::jobs::Started;
 use acp_wire_model::system::{SystemMeta, SystemSpec};
-use tokio::{sync::oneshot, task::AbortHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::AbortHandle,
+};
 
 use crate::{
     effects::{OpenDisk, OpenNic, Parts},
@@ -76,6 +80,21 @@ pub(crate) struct Entry {
     pub(crate) has_run: bool,
     /// When the start at work began, for the figures.
     pub(crate) start_began: Option<tokio::time::Instant>,
+    /// Whether it runs, or is about to, under a lease.
+    pub(crate) leased: bool,
+    /// What is known of its lease; steps listen.
+    pub(crate) lease: watch::Sender<Standing>,
+    /// Whether the cluster database does not know it, although nobody deleted it.
+    pub(crate) orphan: bool,
+}
+
+/// How it stands with the lease of a system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Until when it may run; absent: it may not.
+    pub(crate) deadlines: Option<Deadlines>,
+    /// Why not, in a sentence; empty when it may, or nothing was heard.
+    pub(crate) reason: String,
 }
 
 impl Entry {
@@ -105,6 +124,9 @@ impl Entry {
             used: ByteSize(0),
             has_run: false,
             start_began: None,
+            leased: record.leased,
+            lease: watch::Sender::default(),
+            orphan: false,
         }
     }
 
@@ -121,6 +143,7 @@ impl Entry {
             exit: durable.exit,
             reason: durable.reason.clone(),
             own_disks: self.own_disks,
+            leased: self.leased,
         }
     }
 

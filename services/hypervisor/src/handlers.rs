@@ -94,7 +94,14 @@ impl Handlers {
         let Some(missing) = answer.as_ref().err().filter(|failure| failure.code == Code::NotFound) else {
             return answer;
         };
-        let request = GetRequest { kind: Kind::System, name: Some(name.to_string()), uid: None, min_index: None };
+        let request = GetRequest {
+            kind: Kind::System,
+            name: Some(name.to_string()),
+            uid: None,
+            node: None,
+            min_index: None,
+            linearizable: false,
+        };
         let unsure = |why: &str| Err(Failure::unavailable(format!("system {:?} {why}; try again", name.as_str())));
         match self.context.client.service("cluster").call::<Get>(request).await {
             Ok(reply) if reply.object.spec["node"] == self.context.node.as_str() => unsure("is not known here yet"),

@@ -7,6 +7,7 @@ mod effects;
 mod entry;
 mod handlers;
 mod host;
+mod lease;
 mod metrics;
 mod observe;
 mod persist;

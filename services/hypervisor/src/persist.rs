@@ -44,6 +44,9 @@ pub(crate) struct Record {
     /// never made, and are not deleted with it. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) own_disks: Option<usize>,
+    /// Whether it was started under a lease: it needs one until it is stopped, whatever its spec says meanwhile.
+    #[serde(default)]
+    pub(crate) leased: bool,
 }
 
 impl Record {
@@ -151,6 +154,7 @@ mod tests {
                 disks: Vec::new(),
                 nics: Vec::new(),
                 autostart: true,
+                floating: false,
             },
             power: PowerIntent::On,
             made: true,
@@ -158,6 +162,7 @@ mod tests {
             exit: Some(ExitReason::Killed),
             reason: "why".to_owned(),
             own_disks: Some(1),
+            leased: false,
         }
     }
 

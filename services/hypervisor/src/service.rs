@@ -3,6 +3,7 @@
 
 mod asks;
 mod drive;
+mod leases;
 mod objects;
 mod publish;
 mod units;
@@ -17,7 +18,7 @@ use acp_core_system::{Guest, Input, Step, Task};
 use acp_io_client::{Client, ObjectWatch, Reporter};
 use acp_io_daemon::{Context, boot_now};
 use acp_io_jobs::{JobHandle, Jobs};
-use acp_wire_api::{framework::Unit, hypervisor::GetNodeReply};
+use acp_wire_api::{framework::Unit, hub::RenewSessionReply, hypervisor::GetNodeReply};
 use acp_wire_model::{
     Object,
     node::{NodeMeta, NodeStats},
@@ -71,6 +72,8 @@ pub(crate) enum Message {
     CancelJob { uid: Uid, job: Uid },
     /// A declaration was looked for and is surely gone.
     SpecMissing { uid: Uid },
+    /// What came of renewing this node's leases.
+    Renewed(Result<Box<RenewSessionReply>, Failure>),
     /// This node's identity.
     NodeUid(Uid),
     /// The layout of the host's cgroups.
@@ -112,6 +115,7 @@ pub(crate) struct Owner {
     seen: BTreeSet<Uid>,
     /// Whether the cluster database has been read once.
     is_synced: bool,
+    leases: leases::Leases,
     node_uid: Option<Uid>,
     node_meta: NodeMeta,
     node_stats: NodeStats,
@@ -136,6 +140,7 @@ impl Owner {
             proposing: BTreeMap::new(),
             seen: BTreeSet::new(),
             is_synced: false,
+            leases: leases::Leases::default(),
             node_uid: None,
             node_meta: NodeMeta::default(),
             node_stats: NodeStats::default(),
@@ -192,6 +197,7 @@ impl Owner {
             Message::Measured(units) => self.measured(&units),
             Message::CancelJob { uid, job } => self.cancel_job(uid, job),
             Message::SpecMissing { uid } => self.spec_missing(uid),
+            Message::Renewed(result) => self.renewed(result),
             Message::NodeUid(uid) => {
                 self.node_uid = Some(uid);
                 self.publish_node();
@@ -209,10 +215,13 @@ impl Owner {
 
     fn until_next_deadline(&self) -> Duration {
         let next = self.entries.values().filter_map(|entry| entry.system.next_deadline()).min();
-        next.map_or(IDLE, |deadline| deadline.since(boot_now()))
+        let now = boot_now();
+        let next = next.map(|deadline| deadline.since(now));
+        next.into_iter().chain(self.leases.until_next(now)).min().unwrap_or(IDLE)
     }
 
     fn tick(&mut self) {
+        self.keep_leases();
         let now = boot_now();
         let due = |entry: &&Entry| entry.system.next_deadline().is_some_and(|deadline| deadline <= now);
         let due: Vec<Uid> = self.entries.values().filter(due).map(|entry| entry.uid).collect();

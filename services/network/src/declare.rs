@@ -35,6 +35,8 @@ const UNDO_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Declarations {
     pub(crate) client: Client,
+    /// Whose networks these are.
+    pub(crate) node: Name,
     pub(crate) netlink: Netlink,
     pub(crate) snapshots: Snapshots,
 }
@@ -47,6 +49,7 @@ impl Declarations {
         first(&mut self.snapshots, before_answer(deadline)).await?;
         refuse_overlap(&self.links().await?, &address)?;
         let spec = NetworkSpec {
+            node: Some(self.node.clone()),
             address: address.to_string(),
             dhcp: request.dhcp.unwrap_or(true),
             nat: request.nat.unwrap_or(true),
@@ -57,20 +60,27 @@ impl Declarations {
         let uid = self.client.service("cluster").call::<cluster::Create>(create).await?.uid;
         let up = match point("network.create.declared") {
             Ok(()) => self.come_up(uid, deadline).await,
-            Err(injected) => Err(injected.to_string()),
+            Err(injected) => Err(final_reason(injected.to_string())),
         };
         match up {
             Ok(()) => {
                 tracing::info!(%name, %uid, %address, "network created");
                 Ok(())
             }
-            Err(reason) => Err(self.take_back(&name, uid, &reason).await),
+            Err(why) => Err(self.take_back(&name, uid, why).await),
         }
     }
 
     /// Ends a network and waits until nothing is left of it.
     pub(crate) async fn delete(mut self, name: Name, deadline: Instant) -> Result<(), Failure> {
-        let get = cluster::GetRequest { kind: Kind::Network, name: Some(name.to_string()), uid: None, min_index: None };
+        let get = cluster::GetRequest {
+            kind: Kind::Network,
+            name: Some(name.to_string()),
+            uid: None,
+            node: Some(self.node.clone()),
+            min_index: None,
+            linearizable: false,
+        };
         let uid = self.client.service("cluster").call::<cluster::Get>(get).await?.object.uid;
         first(&mut self.snapshots, before_answer(deadline)).await?;
         refuse_foreign_port(&self.links().await?, &name, uid)?;
@@ -95,39 +105,46 @@ impl Declarations {
         observed.map_err(|error| Failure::unavailable(format!("cannot list this node's links: {}", chain(&error))))
     }
 
-    async fn come_up(&mut self, uid: Uid, deadline: Instant) -> Result<(), String> {
+    async fn come_up(&mut self, uid: Uid, deadline: Instant) -> Result<(), Failure> {
         let deadline = before_answer(deadline).min(Instant::now() + BRING_UP_MAX);
         let decided = |snapshot: &Snapshot| {
             let status = snapshot.networks.get(&uid)?;
             match status.state {
                 NetworkState::Up => Some(Ok(())),
-                NetworkState::Degraded if status.is_final => Some(Err(status.reason.clone())),
+                NetworkState::Degraded if status.is_final => Some(Err(final_reason(status.reason.clone()))),
                 NetworkState::Degraded => None,
             }
         };
         wait(&mut self.snapshots, deadline, decided).await.unwrap_or_else(|last| {
+            // Time is up, which is nobody's mistake: a retry can help.
             let status = last.as_ref().and_then(|snapshot| snapshot.networks.get(&uid));
-            Err(status
-                .map_or_else(|| "the declaration did not reach this node".to_owned(), |status| status.reason.clone()))
+            let reason = status.map_or("it was not brought up in time", |status| status.reason.as_str());
+            Err(Failure::new(Code::DeadlineExceeded, reason))
         })
     }
 
-    async fn take_back(&self, name: &Name, uid: Uid, reason: &str) -> Failure {
+    /// Takes a declaration back that did not come up; the failure is as why it did not.
+    async fn take_back(&self, name: &Name, uid: Uid, why: Failure) -> Failure {
         let delete = cluster::DeleteRequest { kind: Kind::Network, uid };
         let undone = self.client.service("cluster").deadline(UNDO_MAX).call::<cluster::Delete>(delete).await;
+        let reason = &why.message;
         tracing::warn!(%name, %uid, reason, undone = undone.is_ok(), "network could not be brought up");
         match undone {
-            Ok(_index) => {
-                Failure::precondition(format!("network {name} was not created: {reason}")).blame(Blame::Operator)
+            Ok(_index) => Failure { message: format!("network {name} was not created: {reason}"), ..why },
+            Err(failure) => {
+                let message = format!(
+                    "network {name} could not be brought up ({reason}) and its declaration stays, because it could not be taken \
+                     back ({failure}): delete the network"
+                );
+                Failure { message, ..why }.blame(Blame::Operator).changed(Change::Partial)
             }
-            Err(failure) => Failure::precondition(format!(
-                "network {name} could not be brought up ({reason}) and its declaration stays, because it could not be taken \
-                 back ({failure}): delete the network"
-            ))
-            .blame(Blame::Operator)
-            .changed(Change::Partial),
         }
     }
+}
+
+/// Why a network cannot come up as it is declared.
+fn final_reason(reason: String) -> Failure {
+    Failure::precondition(reason).blame(Blame::Operator)
 }
 
 fn refuse_overlap(observed: &Observed, address: &Cidr) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::{os::fd::OwnedFd, time::Duration};
 
-use acp_base::{Change, Code, Failure};
+use acp_base::{Change, Code, Failure, Name};
 use acp_io_client::Client;
 use acp_io_daemon::{Call, Context, Router, Tasks};
 use acp_io_netlink::Netlink;
@@ -43,6 +43,7 @@ pub(crate) struct OpenTap {
 #[derive(Clone, Debug)]
 pub(crate) struct Handlers {
     client: Client,
+    node: Name,
     netlink: Netlink,
     tasks: Tasks,
     commands: mpsc::Sender<OpenTap>,
@@ -65,7 +66,8 @@ impl Handlers {
         commands: mpsc::Sender<OpenTap>,
         snapshots: Snapshots,
     ) -> Self {
-        Self { client: context.client.clone(), netlink, tasks: context.tasks.clone(), commands, snapshots }
+        let (client, node) = (context.client.clone(), context.node.clone());
+        Self { client, node, netlink, tasks: context.tasks.clone(), commands, snapshots }
     }
 
     async fn create(self, call: Call<api::CreateNetwork>) -> Result<Empty, Failure> {
@@ -94,7 +96,14 @@ impl Handlers {
 
     /// The system as the log has it now: the watch may lag behind whoever just created it.
     async fn read_system(&self, request: &api::OpenTapRequest) -> Result<Option<Object>, Failure> {
-        let get = cluster::GetRequest { kind: Kind::System, name: None, uid: Some(request.system), min_index: None };
+        let get = cluster::GetRequest {
+            kind: Kind::System,
+            name: None,
+            uid: Some(request.system),
+            node: None,
+            min_index: None,
+            linearizable: false,
+        };
         match self.client.service("cluster").deadline(READ_MAX).call::<cluster::Get>(get).await {
             Ok(reply) => Ok(Some(reply.object)),
             Err(failure) if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded) => Ok(None),
@@ -116,6 +125,7 @@ impl Handlers {
     fn declarations(&self, request_id: &str) -> Declarations {
         Declarations {
             client: self.client.with_request_id(request_id),
+            node: self.node.clone(),
             netlink: self.netlink.clone(),
             snapshots: self.snapshots.clone(),
         }

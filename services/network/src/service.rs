@@ -94,7 +94,7 @@ impl Service {
             node: context.node.clone(),
             interval: config.reconcile_interval(),
             health: context.health.clone(),
-            specs: Specs::new(),
+            specs: Specs::new(context.node.clone()),
             netlink: outputs.netlink,
             filter: Filter::new(config.nft.clone()),
             wanted: outputs.wanted,
@@ -139,7 +139,7 @@ impl Service {
 
     /// Looks and acts once. Before the specs were told there is nothing to compare with.
     async fn reconcile(&mut self) {
-        let pause = match self.specs.desired(&self.node) {
+        let pause = match self.specs.desired() {
             None => self.interval,
             Some(desired) => match self.pass(&desired).await {
                 Ok(true) => self.interval,

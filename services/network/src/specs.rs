@@ -13,8 +13,12 @@ use acp_wire_model::{
 
 /// The specs last told completely. While they are told anew, the old ones hold: a node does not take down what stands
 /// because the cluster service restarts.
-#[derive(Debug, Default)]
+///
+/// Only objects of this node are kept. One that was this node's stays so under whatever name of a node: it cannot move, so the
+/// node has got another name.
+#[derive(Debug)]
 pub(crate) struct Specs {
+    node: Name,
     current: Option<Told>,
     /// What was told since the last resync, until all of it is.
     incoming: Option<Told>,
@@ -29,8 +33,8 @@ struct Told {
 }
 
 impl Specs {
-    pub(crate) fn new() -> Self {
-        Self { current: None, incoming: Some(Told::default()) }
+    pub(crate) fn new(node: Name) -> Self {
+        Self { node, current: None, incoming: Some(Told::default()) }
     }
 
     /// Takes in an event; answers whether what holds has changed.
@@ -42,16 +46,21 @@ impl Specs {
                     self.current = Some(told);
                 }
             }
-            ObjectEvent::Put(object) => self.told().put(&object),
+            ObjectEvent::Put(object) => {
+                let known = [self.current.as_ref(), self.incoming.as_ref()].into_iter().flatten();
+                let is_known = known.into_iter().any(|told| told.has(object.uid));
+                let node = self.node.clone();
+                self.told().put(&object, &node, is_known);
+            }
             ObjectEvent::Delete(object) => self.told().remove(object.uid),
         }
         self.incoming.is_none()
     }
 
-    /// What the specs ask of `node`; absent until they were told completely once.
-    pub(crate) fn desired(&self, node: &Name) -> Option<Desired> {
+    /// What the specs ask of this node; absent until they were told completely once.
+    pub(crate) fn desired(&self) -> Option<Desired> {
         let told = self.current.as_ref()?;
-        Some(Desired::from_specs(node, told.networks.values(), told.systems.values()))
+        Some(Desired::from_specs(&self.node, told.networks.values(), told.systems.values()))
     }
 
     /// A system by identity.
@@ -78,14 +87,21 @@ impl Specs {
 }
 
 impl Told {
-    fn put(&mut self, object: &Object) {
+    fn has(&self, uid: Uid) -> bool {
+        self.networks.contains_key(&uid) || self.systems.contains_key(&uid)
+    }
+
+    fn put(&mut self, object: &Object, node: &Name, is_known: bool) {
         self.running.remove(&object.uid);
+        if !is_known && !is_of(object, node) {
+            return;
+        }
         if runs(object) {
             self.running.insert(object.uid);
         }
         let read = match object.kind {
             Kind::Network => network(object).map(|network| drop(self.networks.insert(object.uid, network))),
-            Kind::System => system(object).map(|system| drop(self.systems.insert(object.uid, system))),
+            Kind::System => own(object, node).map(|system| drop(self.systems.insert(object.uid, system))),
             Kind::Node | Kind::Pool | Kind::Image | Kind::Volume | Kind::Service | Kind::Job => Ok(()),
         };
         if let Err(reason) = read {
@@ -112,6 +128,18 @@ fn network(object: &Object) -> Result<NetworkInput, String> {
     Ok(NetworkInput { uid: object.uid, name: name(object)?, spec })
 }
 
+/// Whether an object is of this node; one that names none is of the time before there were others.
+fn is_of(object: &Object, node: &Name) -> bool {
+    object.spec.get("node").and_then(|named| named.as_str()).is_none_or(|named| named == node.as_str())
+}
+
+/// A system of this node, whatever the node was called when it was declared.
+fn own(object: &Object, node: &Name) -> Result<SystemInput, String> {
+    let mut input = system(object)?;
+    input.spec.node = node.clone();
+    Ok(input)
+}
+
 /// A system from its object.
 pub(crate) fn system(object: &Object) -> Result<SystemInput, String> {
     let spec: SystemSpec = object.spec_as().map_err(|error| error.to_string())?;
@@ -130,17 +158,21 @@ mod tests {
         Object { kind, name: name.to_owned(), uid: Uid::from_u128(uid), version: 1, spec, slots: Vec::new() }
     }
 
+    fn here() -> Name {
+        "here".parse().expect("a good name")
+    }
+
     fn lan() -> Object {
         object(Kind::Network, 1, "lan", serde_json::json!({ "address": "10.77.0.1/24" }))
     }
 
     fn networks(specs: &Specs) -> Option<usize> {
-        specs.desired(&"here".parse().expect("a good name")).map(|desired| desired.networks.len())
+        specs.desired().map(|desired| desired.networks.len())
     }
 
     #[test]
     fn nothing_is_asked_before_everything_was_told() {
-        let mut specs = Specs::new();
+        let mut specs = Specs::new(here());
         assert!(!specs.apply(ObjectEvent::Put(lan())));
         assert_eq!(networks(&specs), None);
         assert!(specs.apply(ObjectEvent::Synced));
@@ -150,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_stands_holds_until_it_is_told_anew() {
-        let mut specs = Specs::new();
+        let mut specs = Specs::new(here());
         specs.apply(ObjectEvent::Put(lan()));
         specs.apply(ObjectEvent::Synced);
         assert!(!specs.apply(ObjectEvent::Resync));
@@ -161,7 +193,7 @@ mod tests {
 
     #[test]
     fn later_changes_count_at_once() {
-        let mut specs = Specs::new();
+        let mut specs = Specs::new(here());
         specs.apply(ObjectEvent::Synced);
         assert!(specs.apply(ObjectEvent::Put(lan())));
         assert_eq!(networks(&specs), Some(1));
@@ -171,10 +203,42 @@ mod tests {
 
     #[test]
     fn a_spec_that_cannot_be_read_changes_nothing() {
-        let mut specs = Specs::new();
+        let mut specs = Specs::new(here());
         specs.apply(ObjectEvent::Put(lan()));
         specs.apply(ObjectEvent::Synced);
         specs.apply(ObjectEvent::Put(object(Kind::Network, 1, "lan", serde_json::json!({ "address": 7 }))));
         assert_eq!(networks(&specs), Some(1));
+    }
+
+    #[test]
+    fn what_is_of_another_node_is_not_ours() {
+        let mut specs = Specs::new(here());
+        let there = serde_json::json!({ "node": "there", "address": "10.78.0.1/24" });
+        specs.apply(ObjectEvent::Put(object(Kind::Network, 2, "lan", there)));
+        let ours = serde_json::json!({ "node": "here", "address": "10.77.0.1/24" });
+        specs.apply(ObjectEvent::Put(object(Kind::Network, 1, "lan", ours)));
+        let system = serde_json::json!({ "node": "there", "cpus": 1, "memory_bytes": 1 << 28 });
+        specs.apply(ObjectEvent::Put(object(Kind::System, 3, "demo", system)));
+        specs.apply(ObjectEvent::Synced);
+        assert_eq!(networks(&specs), Some(1));
+        let named = specs.network(&"lan".parse().expect("a good name")).map(|network| network.uid);
+        assert_eq!(named, Some(Uid::from_u128(1)), "two nodes have networks of this name");
+        assert!(specs.system(Uid::from_u128(3)).is_none());
+    }
+
+    #[test]
+    fn what_is_ours_stays_ours_when_the_node_is_called_otherwise() {
+        let mut specs = Specs::new(here());
+        let network = |node: &str| {
+            object(Kind::Network, 1, "lan", serde_json::json!({ "node": node, "address": "10.77.0.1/24" }))
+        };
+        specs.apply(ObjectEvent::Put(network("here")));
+        specs.apply(ObjectEvent::Synced);
+        specs.apply(ObjectEvent::Put(network("renamed")));
+        assert_eq!(networks(&specs), Some(1));
+        specs.apply(ObjectEvent::Resync);
+        specs.apply(ObjectEvent::Put(network("renamed")));
+        specs.apply(ObjectEvent::Synced);
+        assert_eq!(networks(&specs), Some(1), "also when everything is told anew");
     }
 }

@@ -141,15 +141,22 @@ impl Api {
         }
     }
 
-    /// An object by its name; `None` if there is none.
+    /// An object of this node by its name; `None` if there is none.
     pub(crate) async fn find(&self, kind: Kind, name: &Name) -> Result<Option<Object>, Failure> {
-        let request = GetRequest { kind, name: Some(name.to_string()), uid: None, min_index: None };
+        let request = GetRequest {
+            kind,
+            name: Some(name.to_string()),
+            uid: None,
+            node: Some(self.context.node.clone()),
+            min_index: None,
+            linearizable: false,
+        };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 
     /// An object by its uid; `None` if there is none.
     pub(crate) async fn find_uid(&self, kind: Kind, uid: Uid) -> Result<Option<Object>, Failure> {
-        let request = GetRequest { kind, name: None, uid: Some(uid), min_index: None };
+        let request = GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable: false };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 

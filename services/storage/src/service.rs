@@ -97,16 +97,26 @@ impl Service {
         let Ok(name) = object.name.parse::<Name>() else { return };
         match object.kind {
             Kind::Pool => match object.spec_as::<PoolSpec>() {
-                Ok(spec) if spec.node == self.context.node => self.put_pool(name, object.uid, &spec, findings),
+                Ok(spec) if self.is_ours(object.uid, Some(&spec.node)) => {
+                    self.put_pool(name, object.uid, &spec, findings)
+                }
                 Ok(_another_nodes) => {}
                 Err(error) => tracing::error!(pool = %name, %error, "the spec of a pool cannot be read"),
             },
             Kind::Image => match object.spec_as::<ImageSpec>() {
-                Ok(spec) => self.put_image(name, object.uid, spec),
+                Ok(spec) if self.is_ours(object.uid, spec.node.as_ref()) => self.put_image(name, object.uid, spec),
+                Ok(_another_nodes) => {}
                 Err(error) => tracing::error!(image = %name, %error, "the spec of an image cannot be read"),
             },
             Kind::Node | Kind::System | Kind::Network | Kind::Volume | Kind::Service | Kind::Job => {}
         }
+    }
+
+    /// Whether an object is of this node. One that was stays so under whatever name of a node: it cannot move, so the node has
+    /// got another name. One that names none is of the time before there were others.
+    fn is_ours(&self, uid: Uid, node: Option<&Name>) -> bool {
+        let is_known = self.state.images.contains_key(&uid) || self.state.pools.values().any(|pool| pool.uid == uid);
+        is_known || node.is_none_or(|node| *node == self.context.node)
     }
 
     fn put_pool(&mut self, name: Name, uid: Uid, spec: &PoolSpec, findings: &mpsc::Sender<Finding>) {

@@ -8,7 +8,7 @@ use acp_wire_model::{Kind, image::ImageSpec};
 
 use crate::keeper::KeeperHandle;
 
-/// The pools of this node and the images of the cluster.
+/// The pools and images of this node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// Whether every declared pool has been seen once.

@@ -14,6 +14,8 @@ pub(crate) enum Part {
     Machine,
     /// The console's log.
     ConsoleLog,
+    /// What is kept of the lease.
+    Lease,
 }
 
 /// What ails. Cheap to clone.

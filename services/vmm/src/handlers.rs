@@ -8,8 +8,8 @@ use acp_io_daemon::{Router, Sink};
 use acp_wire_api::{
     Empty,
     vmm::{
-        AttachConsole, AttachConsoleReply, AttachConsoleRequest, MachineStatus, Powerdown, Quit, ReadConsole,
-        ReadConsoleReply, ReadConsoleRequest, Reset, Resume, Watch,
+        AttachConsole, AttachConsoleReply, AttachConsoleRequest, ExtendLease, ExtendLeaseRequest, MachineStatus,
+        Powerdown, Quit, ReadConsole, ReadConsoleReply, ReadConsoleRequest, Reset, Resume, Watch,
     },
 };
 use tracing::debug;
@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::{
     console::{self, Console, Piece},
     error::to_failure,
+    lease::Lease,
     service::{ExecuteOrGone, Machine},
 };
 
@@ -27,12 +28,14 @@ const READ_BYTES_MAX: u32 = 1 << 20;
 type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Every method of `acp.vmm`.
-pub(crate) fn router(machine: &Machine, console: &Console) -> Router {
+pub(crate) fn router(machine: &Machine, console: &Console, lease: &Lease) -> Router {
     let mut router = Router::new();
     let m = machine.clone();
     router.stream::<Watch, _, _>(move |_call, sink| watch(m.clone(), sink));
-    let m = machine.clone();
-    router.once::<Resume, _, _>(move |_call| resume(m.clone()));
+    let (m, l) = (machine.clone(), lease.clone());
+    router.once::<Resume, _, _>(move |_call| resume(m.clone(), l.clone()));
+    let (m, l) = (machine.clone(), lease.clone());
+    router.once::<ExtendLease, _, _>(move |call| extend(m.clone(), l.clone(), call.request));
     let m = machine.clone();
     router.once::<Powerdown, _, _>(move |_call| press(m.clone(), "system_powerdown"));
     let m = machine.clone();
@@ -57,7 +60,14 @@ async fn watch(machine: Machine, sink: Sink<Watch>) -> Result<MachineStatus, Fai
     }
 }
 
-async fn resume(machine: Machine) -> Result<MachineStatus, Failure> {
+async fn extend(machine: Machine, lease: Lease, request: ExtendLeaseRequest) -> Result<MachineStatus, Failure> {
+    lease.extend(request).await?;
+    let status = machine.watch().borrow().clone();
+    Ok(status)
+}
+
+async fn resume(machine: Machine, lease: Lease) -> Result<MachineStatus, Failure> {
+    lease.may_run()?;
     machine.execute("cont").await?;
     machine.ask().await
 }

@@ -73,6 +73,17 @@ impl Machine {
         answer.await.map_err(|_dropped| ended())
     }
 
+    /// Says why the machine stands as it does, beside what QEMU says.
+    pub(crate) fn say(&self, reason: &str) {
+        self.status.send_if_modified(|status| {
+            let is_new = status.reason != reason;
+            if is_new {
+                reason.clone_into(&mut status.reason);
+            }
+            is_new
+        });
+    }
+
     async fn connected(&self) -> Result<Client, ExecuteOrGone> {
         let mut clients = self.client.subscribe();
         loop {

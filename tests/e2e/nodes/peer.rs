@@ -46,10 +46,10 @@ impl Files {
     pub(super) fn of(member: &Member) -> Result<Self> {
         let dir = member.layout.state().join("agent");
         let record = json_of(&dir.join("member.json"))?;
-        let node = json_of(&dir.join("node.json"))?["uid"].as_str().context("a node has an id")?.parse()?;
         let der = bytes(&record["certificate"])?;
         let authority = bytes(&record["directory"]["authority"])?;
         let certificate = Certificate::read(der.into())?;
+        let node = certificate.identity.node;
         Ok(Self { node, certificate, authority: authority.into(), directory: record["directory"].clone() })
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, process::Stdio, time::Duration};
 
 use acp_base::Uid;
-use acp_io_link::{Class, LinkError};
+use acp_io_link::{Class, Link, LinkError};
 use acp_io_pki::{Authority, Certificate, NodeIdentity, NodeKey, Validity};
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
@@ -156,6 +156,7 @@ fn revoked(cluster: &Cluster) -> Result<()> {
         let link = stranger.link(&door, Class::Calls).await?;
         let mut agent = converse(&link, &opening("agent", json!({}))).await??;
         granted(call(&mut agent, "acp.daemon.GetHealth", json!({})).await?)?;
+        has_a_members_rights_alone(&link, &door).await?;
         cluster.run(At::N1, &["--yes", "node", "remove", "n9"])?;
         acp_dev_wait::wait_for_async("the removed node's link to be cut", LIMIT, async || {
             if link.is_open() { Err("it is open".to_owned()) } else { Ok(()) }
@@ -168,13 +169,36 @@ fn revoked(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A member that is no controller can have nothing ordered but what is its own, and makes nobody a voter.
+async fn has_a_members_rights_alone(link: &Link, door: &Door) -> Result<()> {
+    let mut hub = converse(link, &opening("hub", json!({}))).await??;
+    let epoch = granted(call(&mut hub, "acp.hub.GetQuorum", json!({})).await?)?["epoch"].clone();
+    let ours = granted(call(&mut hub, "acp.hub.GetStatus", json!({})).await?)?["cluster"]["uid"].clone();
+    let spec = json!({ "driver": "directory", "node": "n1" });
+    let pool = json!({ "type": "create", "kind": "pool", "name": "foreign", "uid": Uid::from_u128(0x0001_0007), "spec": spec });
+    let horizon = json!({ "type": "horizon", "epoch": epoch, "reason": "recover" });
+    for action in [pool, horizon] {
+        let entry = json!({ "actor": "root", "request": "", "action": action });
+        let reply = granted(call(&mut hub, "acp.hub.Propose", json!({ "entries": [entry] })).await?)?;
+        let outcome = &reply["outcomes"][0];
+        let is_refused = outcome["index"] == 0 && outcome["refused"].is_string();
+        ensure!(is_refused, "{action} was ordered for a node that is no controller: {reply}");
+    }
+    let prepare = json!({ "cluster": ours, "epoch": epoch, "node": door.node, "authority": "" });
+    let readdress = json!({ "name": "n2", "address": "10.200.1.9:9932" });
+    for (method, asked) in [("acp.hub.Prepare", prepare), ("acp.hub.Readdress", readdress)] {
+        denied(call(&mut hub, method, asked).await?, "PermissionDenied").with_context(|| method)?;
+    }
+    Ok(())
+}
+
 /// Joins as node n9, as an agent does.
 async fn join(door: &Door, text: &str, uid: Uid, key: &NodeKey) -> Result<Value> {
     let mut parts = text.split('.').skip(1);
     let fingerprint = parts.next().and_then(acp_io_pki::Fingerprint::parse).context("a token has a fingerprint")?;
     let secret = parts.next().context("a token has a secret")?;
     let stream = acp_io_link::dial_to_join(door.address, fingerprint).await?;
-    let link = acp_io_link::Link::over(stream, &acp_io_daemon::Tasks::default()).await?;
+    let link = Link::over(stream, &acp_io_daemon::Tasks::default()).await?;
     let mut hub = converse(&link, &opening("hub", json!({}))).await??;
     let request = acp_io_pki::to_hex(key.request()?.der());
     let node = json!({ "uid": uid, "name": "n9", "address": "10.200.1.9:9932", "signing_request": request });

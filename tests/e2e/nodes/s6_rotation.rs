@@ -68,15 +68,17 @@ fn wait_renewals(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// Configures how long certificates live that n1's hub signs from now on.
+/// Configures how long certificates live that are signed from now on: any of the controllers may be asked.
 fn sign_for(cluster: &Cluster, lifetime: Option<Duration>) -> Result<()> {
-    let path = cluster.layout(At::N1).etc().join("hub.toml");
-    match lifetime {
-        Some(lifetime) => fs::write(&path, format!("certificate_lifetime_s = {}\n", lifetime.as_secs()))?,
-        None => fs::remove_file(&path)?,
+    for at in At::ALL {
+        let path = cluster.layout(at).etc().join("hub.toml");
+        match lifetime {
+            Some(lifetime) => fs::write(&path, format!("certificate_lifetime_s = {}\n", lifetime.as_secs()))?,
+            None => fs::remove_file(&path)?,
+        }
+        let old = cluster.unit(at, "hub")?;
+        cluster.run(at, &["service", "restart", "hub"])?;
+        ensure!(cluster.unit(at, "hub")? != old, "the hub of {at:?} was not started anew");
     }
-    let old = cluster.unit(At::N1, "hub")?;
-    cluster.run(At::N1, &["service", "restart", "hub"])?;
-    ensure!(cluster.unit(At::N1, "hub")? != old, "the hub was not started anew");
-    Ok(())
+    cluster.wait_united()
 }

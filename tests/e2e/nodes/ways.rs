@@ -66,13 +66,48 @@ fn trace(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// n3 takes no connection on its port any more: it is called all the same, over the link that it holds to the control plane.
+/// n3 takes no connection on its port any more: it is called all the same, over the links that it holds to the control plane, by
+/// a controller itself, and by who is none through one.
 fn relayed(cluster: &Cluster) -> Result<()> {
     block(cluster, true)?;
-    let called = through_the_relay(cluster);
+    let called = over_its_own_link(cluster);
     block(cluster, false)?;
     called?;
+    cluster.wait_united()?;
+    cluster.run(At::N1, &["hub", "transfer", "n1"])?;
+    cluster.run(At::N1, &["cluster", "voters", "1"])?;
+    let called = wait_controllers(cluster, &["n1"]).and_then(|()| {
+        block(cluster, true)?;
+        let called = through_the_relay(cluster);
+        block(cluster, false)?;
+        called
+    });
+    cluster.run(At::N1, &["cluster", "voters", "3"])?;
+    called?;
     cluster.wait_united()
+}
+
+/// Waits until every node takes these for the controllers.
+fn wait_controllers(cluster: &Cluster, names: &[&str]) -> Result<()> {
+    wait_for(&format!("{names:?} to be the controllers"), LIMIT, || {
+        At::ALL.into_iter().try_for_each(|at| {
+            let listed = cluster.call(at, "agent", "acp.agent.ListMembers", json!({}));
+            let listed = listed.map_err(|error| format!("{error:#}"))?;
+            let nodes = listed["nodes"].as_array().cloned().unwrap_or_default();
+            let controllers =
+                nodes.iter().filter(|node| node["controller"] == true).filter_map(|node| node["name"].as_str());
+            if controllers.eq(names.iter().copied()) { Ok(()) } else { Err(format!("{}: {listed}", at.name())) }
+        })
+    })
+}
+
+/// All three are controllers, and n3 votes on although nobody can dial it.
+fn over_its_own_link(cluster: &Cluster) -> Result<()> {
+    wait_for("n2 to reach n3 over the link of n3, which is ready", LIMIT, || {
+        let said = cluster.acpctl(At::N2, &["--node", "n3", "--trace", "--timeout", "8s", "status"]);
+        let said = said.map_err(|error| format!("{error:#}"))?;
+        if said.status == 0 && said.stderr.contains("relayed") { Ok(()) } else { Err(format!("{said:?}")) }
+    })
 }
 
 /// Drops what arrives at n3's port, in a table of this case's own.

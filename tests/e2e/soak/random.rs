@@ -5,11 +5,11 @@
 
 /// A stream of decisions.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The stream of this number of a seed.
-    pub(super) fn stream(seed: u64, number: u64) -> Self {
+    pub(crate) fn stream(seed: u64, number: u64) -> Self {
         let mut first = Self(seed);
         first.0 ^= first.next().wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         first
@@ -24,18 +24,18 @@ impl Random {
     }
 
     /// A number below `bound`, which is not 0.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
     /// One of them; nothing if there are none.
-    pub(super) fn pick<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn pick<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
         let count = u64::try_from(among.len()).ok().filter(|count| *count > 0)?;
         among.get(usize::try_from(self.below(count)).ok()?)
     }
 
     /// One of them, each as likely as its weight says; nothing if no weight is above 0.
-    pub(super) fn weighed<T: Clone>(&mut self, among: &[(u64, T)]) -> Option<T> {
+    pub(crate) fn weighed<T: Clone>(&mut self, among: &[(u64, T)]) -> Option<T> {
         let total: u64 = among.iter().map(|(weight, _)| weight).sum();
         let mut at = if total == 0 { return None } else { self.below(total) };
         for (weight, one) in among {

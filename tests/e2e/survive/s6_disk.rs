@@ -33,6 +33,7 @@ fn full_and_read_only(world: &World) -> Result<()> {
     let node = Node::prepare(&world.bin)?;
     let state = node.layout().state();
     let database = Mount::small(&state.join("cluster"), "6m")?;
+    let log = Mount::small(&state.join("hub"), "6m")?;
     let logs = Mount::small(&node.layout().log(), "4m")?;
     node.boot()?;
     node.run(&["pool", "create", "default"])?;
@@ -48,6 +49,7 @@ fn full_and_read_only(world: &World) -> Result<()> {
     // All of them are looked at, whatever the first ones say: the node is the dear part.
     let looks = [
         full_database(&node, &database).context("a full database"),
+        full_log(&node, &log).context("a full disk of the cluster's log"),
         full_logs(&node, &logs).context("full logs"),
         full_pool(&node, &pool, world).context("a full pool"),
         read_only_database(&node, &database).context("a read-only database"),
@@ -57,7 +59,7 @@ fn full_and_read_only(world: &World) -> Result<()> {
     ensure!(qemu(&node)? == guest, "the guest was not left alone");
     let forced = guard::take_down(node.layout())?;
     ensure!(forced.is_empty(), "the node did not stop by itself: {}", forced.join("; "));
-    [database, logs, pool].into_iter().try_for_each(Mount::end)?;
+    [database, log, logs, pool].into_iter().try_for_each(Mount::end)?;
     // Nothing of it is left, the mounts included.
     node.shut_down()
 }
@@ -76,6 +78,19 @@ fn full_database(node: &Node, database: &Mount) -> Result<()> {
     node.run(&create)?;
     ensure!(self::health(node)?.is_empty(), "the service does not say that it is well");
     ensure!(node.unit_process("cluster")? == daemon, "the daemon was started anew");
+    node.run(&["--yes", "network", "delete", "later"]).map(drop)
+}
+
+/// The hub without room orders nothing, says so, and goes on by itself.
+fn full_log(node: &Node, log: &Mount) -> Result<()> {
+    let daemon = node.unit_process("hub")?;
+    let filler = log.fill()?;
+    let create = ["network", "create", "later", "--address", "10.78.0.1/24"];
+    let said = ended(node.acpctl(&create)?, EXHAUSTED)?;
+    ensure!(said.contains("there is no room left on the file system of"), "it says {said}");
+    std::fs::remove_file(filler)?;
+    node.run(&create)?;
+    ensure!(node.unit_process("hub")? == daemon, "the daemon was started anew");
     node.run(&["--yes", "network", "delete", "later"]).map(drop)
 }
 

@@ -13,7 +13,9 @@ use acp_client::{
     Code, Connection, Failure, JOB_LIMIT, JobNews, ObjectNews, Options, Uid,
     api::{
         Method as _,
-        cluster::{self, Get, GetReply, List, ListReply, Watch, WatchChange, WatchEvent, WatchReply},
+        cluster::{
+            self, Get, GetReply, GetStatus, List, ListReply, Status, Watch, WatchChange, WatchEvent, WatchReply,
+        },
         hypervisor::{self, StartSystem},
         jobs::{self, JobReply, Started},
     },
@@ -44,9 +46,15 @@ fn add_cluster(nodes: &mut Nodes, node: &'static str) {
         std::future::ready(Ok(ListReply { objects: vec![system(&format!("web-{node}"))], index: 1 }))
     });
     router.once::<Get, _, _>(|call| {
-        let object = system(&call.request.name.unwrap_or_default());
-        std::future::ready(Ok(GetReply { object, index: 1 }))
+        let name = call.request.name.unwrap_or_default();
+        let mut object = system(&name);
+        if let Some(node) = name.strip_prefix("web-") {
+            object.spec = serde_json::json!({ "node": node });
+        }
+        let found = (name != "none").then_some(GetReply { object, index: 1 });
+        std::future::ready(found.ok_or_else(|| Failure::not_found("there is no system none")))
     });
+    router.once::<GetStatus, _, _>(move |_call| std::future::ready(Ok(database(node))));
     router.stream::<Watch, _, _>(|call, sink| async move {
         let event = |name: &str| WatchEvent { change: WatchChange::Put, object: Some(system(name)) };
         let reply = |name: &str| WatchReply { events: vec![event(name)], cursor: name.to_owned() };
@@ -58,8 +66,30 @@ fn add_cluster(nodes: &mut Nodes, node: &'static str) {
         std::future::pending().await
     });
     let mut interface = cluster::interface();
-    interface.methods.retain(|method| [List::NAME, Get::NAME, Watch::NAME].contains(&method.name));
+    let played = [List::NAME, Get::NAME, GetStatus::NAME, Watch::NAME];
+    interface.methods.retain(|method| played.contains(&method.name));
     nodes.add(node, "cluster", vec![interface], router);
+}
+
+fn database(node: &str) -> Status {
+    Status {
+        cluster: Uid::from_u128(9),
+        node_uid: Uid::from_u128(1),
+        node: name(node),
+        epoch: "1-0a".into(),
+        index: 1,
+        hash: String::new(),
+        objects: 1,
+        slots: 0,
+        watches: 0,
+        store_bytes: 0,
+        stalled: String::new(),
+        source: String::new(),
+        heard_ms: None,
+        degraded: String::new(),
+        feature_level: 1,
+        anchor: 1,
+    }
 }
 
 fn job(state: JobState) -> Job {
@@ -187,4 +217,19 @@ async fn a_node_without_daemons_is_said_at_once() {
     assert!(failure.message.starts_with("cluster is not running: there is no socket "), "{failure}");
     let failure = acp.on(Some(&name("n2"))).systems().list().await.expect_err("nobody is there");
     assert!(failure.message.starts_with("agent is not running: there is no socket "), "{failure}");
+}
+
+#[tokio::test]
+async fn a_system_is_asked_for_where_it_is_at_home() {
+    let mut nodes = Nodes::start();
+    add_cluster(&mut nodes, "n1");
+    add_cluster(&mut nodes, "n2");
+    let acp = connection(&nodes);
+    let home = async |acp: &Connection, system: &str| acp.at_system(&name(system)).await.map(|acp| acp.node().cloned());
+    assert_eq!(home(&acp, "web-n2").await, Ok(Some(name("n2"))));
+    assert_eq!(home(&acp, "web-n1").await, Ok(None), "no agent is needed for what is here");
+    assert_eq!(home(&acp.on(Some(&name("n1"))), "web-n2").await, Ok(Some(name("n1"))), "who names a node means it");
+    assert_eq!(home(&acp, "none").await.expect_err("there is none").code, Code::NotFound);
+    assert_eq!(home(&acp, "bare").await.expect_err("it is at home nowhere").code, Code::DataLoss);
+    assert!(nodes.script().opens.is_empty());
 }

@@ -11,7 +11,12 @@ mod system;
 use acp_base::{Name, Uid};
 use acp_wire_model::{Kind, node::NodeSpec};
 
-use crate::{limits::TEXT_BYTES_MAX, refusal::Refusal, spec::Spec, state::State};
+use crate::{
+    limits::TEXT_BYTES_MAX,
+    refusal::Refusal,
+    spec::{Spec, is_local},
+    state::{Record, State},
+};
 
 /// Who is to have the spec.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +30,8 @@ pub(crate) struct Subject<'a> {
 }
 
 /// The spec as it shall be, with what was left to apply filled in.
-pub(crate) fn admit(state: &State, subject: Subject<'_>, spec: Spec) -> Result<Spec, Refusal> {
+pub(crate) fn admit(state: &State, subject: Subject<'_>, mut spec: Spec) -> Result<Spec, Refusal> {
+    place(state, subject, &mut spec)?;
     match spec {
         Spec::Node(spec) => node(spec).map(Spec::Node),
         Spec::System(spec) => system::admit(state, subject, spec).map(Spec::System),
@@ -36,8 +42,9 @@ pub(crate) fn admit(state: &State, subject: Subject<'_>, spec: Spec) -> Result<S
 }
 
 /// Refuses the end of an object that others need.
-pub(crate) fn release(state: &State, kind: Kind, name: &Name) -> Result<(), Refusal> {
-    let users: Vec<Uid> = state.claims().users(kind, name).collect();
+pub(crate) fn release(state: &State, record: &Record) -> Result<(), Refusal> {
+    let (kind, name) = (record.kind, &record.name);
+    let users: Vec<Uid> = state.claims().users(kind, record.local_node(), name).collect();
     if let Some(first) = users.first() {
         let others = match users.len() - 1 {
             0 => String::new(),
@@ -52,12 +59,34 @@ pub(crate) fn release(state: &State, kind: Kind, name: &Name) -> Result<(), Refu
     Ok(())
 }
 
+/// An object is on a node that there is. Entries of the time before clusters name none for networks and images: those are on
+/// the first. What is of one node stays there.
+fn place(state: &State, subject: Subject<'_>, spec: &mut Spec) -> Result<(), Refusal> {
+    if matches!(spec, Spec::Node(_)) {
+        return Ok(());
+    }
+    if spec.node().is_none() {
+        let first = state.first_node().ok_or_else(|| Refusal::invalid("node: it is missing"))?;
+        spec.set_node(first.clone());
+    }
+    let node = spec.node().ok_or_else(|| Refusal::invalid("node: it is missing"))?;
+    state.require_node(node).map_err(|refusal| refusal.at("node"))?;
+    match subject.old {
+        Some(old) if is_local(old.kind()) && old.node() != spec.node() => Err(Refusal::precondition(format!(
+            "node: {} {:?} cannot go to another node: create another there",
+            old.kind(),
+            subject.name.as_str()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn node(spec: NodeSpec) -> Result<NodeSpec, Refusal> {
     text("description", &spec.description)?;
     Ok(spec)
 }
 
-fn text(field: &str, text: &str) -> Result<(), Refusal> {
+pub(crate) fn text(field: &str, text: &str) -> Result<(), Refusal> {
     if text.len() > TEXT_BYTES_MAX {
         let found = text.len();
         return Err(Refusal::invalid(format!("{field} has {found} bytes; at most {TEXT_BYTES_MAX} are kept")));

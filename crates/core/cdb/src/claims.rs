@@ -1,4 +1,7 @@
 //! What declared objects hold alone, and whom they refer to.
+//!
+//! Hardware addresses are held in the whole cluster; networks, pools and images are of one node each, and so is what is held in
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +11,7 @@ use std::{
 use acp_base::{Name, Uid};
 use acp_wire_model::{
     Kind,
-    system::{NicSpec, SystemSpec},
+    system::{DiskSpec, NicSpec, SystemSpec},
 };
 
 use crate::{mac::Mac, spec::Spec, subnet::Subnet};
@@ -17,11 +20,17 @@ use crate::{mac::Mac, spec::Spec, subnet::Subnet};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
     macs: BTreeMap<Mac, Uid>,
-    addresses: BTreeMap<(Name, u32), Uid>,
-    volumes: BTreeMap<(Name, Name), Uid>,
-    subnets: BTreeMap<Name, Subnet>,
-    users: BTreeMap<(Kind, Name), BTreeSet<Uid>>,
+    addresses: BTreeMap<(Place, u32), Uid>,
+    volumes: BTreeMap<(Place, Name), Uid>,
+    subnets: BTreeMap<Place, Subnet>,
+    users: BTreeMap<Target, BTreeSet<Uid>>,
 }
+
+/// An object of one node: the node and the object's name.
+pub(crate) type Place = (Name, Name);
+
+/// An object that a spec names; with its node if it is of one.
+type Target = (Kind, Option<Name>, Name);
 
 impl Claims {
     /// Takes up what this object claims.
@@ -29,8 +38,8 @@ impl Claims {
         match spec {
             Spec::System(system) => self.insert_system(uid, system),
             Spec::Network(network) => {
-                let subnet = network.address.parse().ok();
-                self.subnets.extend(subnet.map(|subnet| (name.clone(), subnet)));
+                let place = network.node.clone().map(|node| (node, name.clone()));
+                self.subnets.extend(place.zip(network.address.parse().ok()));
             }
             Spec::Node(_) | Spec::Pool(_) | Spec::Image(_) => {}
         }
@@ -43,7 +52,10 @@ impl Claims {
     pub(crate) fn remove(&mut self, uid: Uid, name: &Name, spec: &Spec) {
         match spec {
             Spec::System(system) => self.remove_system(system),
-            Spec::Network(_) => drop(self.subnets.remove(name)),
+            Spec::Network(network) => {
+                let place = network.node.clone().map(|node| (node, name.clone()));
+                place.and_then(|place| self.subnets.remove(&place));
+            }
             Spec::Node(_) | Spec::Pool(_) | Spec::Image(_) => {}
         }
         for target in references(spec) {
@@ -62,71 +74,77 @@ impl Claims {
     }
 
     /// Who has this address in this network.
-    pub(crate) fn address_holder(&self, network: &Name, address: Ipv4Addr) -> Option<Uid> {
+    pub(crate) fn address_holder(&self, network: &Place, address: Ipv4Addr) -> Option<Uid> {
         self.addresses.get(&(network.clone(), address.into())).copied()
     }
 
     /// Who has this volume as a disk.
-    pub(crate) fn volume_holder(&self, pool: &Name, volume: &Name) -> Option<Uid> {
+    pub(crate) fn volume_holder(&self, pool: &Place, volume: &Name) -> Option<Uid> {
         self.volumes.get(&(pool.clone(), volume.clone())).copied()
     }
 
     /// The addresses held in this network with their holders, ascending.
-    pub(crate) fn addresses(&self, network: &Name) -> impl Iterator<Item = (u32, Uid)> + '_ {
+    pub(crate) fn addresses(&self, network: &Place) -> impl Iterator<Item = (u32, Uid)> + '_ {
         let range = (network.clone(), 0)..=(network.clone(), u32::MAX);
         self.addresses.range(range).map(|((_, address), uid)| (*address, *uid))
     }
 
     /// Every network's subnet.
-    pub(crate) fn subnets(&self) -> &BTreeMap<Name, Subnet> {
+    pub(crate) const fn subnets(&self) -> &BTreeMap<Place, Subnet> {
         &self.subnets
     }
 
-    /// Who refers to this object.
-    pub(crate) fn users(&self, kind: Kind, name: &Name) -> impl Iterator<Item = Uid> + '_ {
-        self.users.get(&(kind, name.clone())).into_iter().flatten().copied()
+    /// Who refers to this object; `node` is given for one that is of a node.
+    pub(crate) fn users(&self, kind: Kind, node: Option<&Name>, name: &Name) -> impl Iterator<Item = Uid> + '_ {
+        self.users.get(&(kind, node.cloned(), name.clone())).into_iter().flatten().copied()
     }
 
     fn insert_system(&mut self, uid: Uid, system: &SystemSpec) {
         for nic in &system.nics {
             self.macs.extend(mac(nic).map(|mac| (mac, uid)));
-            self.addresses.extend(address(nic).map(|address| (address, uid)));
+            self.addresses.extend(address(&system.node, nic).map(|address| (address, uid)));
         }
-        self.volumes.extend(system.disks.iter().map(|disk| ((disk.pool.clone(), disk.volume.clone()), uid)));
+        let volumes = system.disks.iter().map(|disk| volume(&system.node, disk));
+        self.volumes.extend(volumes.map(|volume| (volume, uid)));
     }
 
     fn remove_system(&mut self, system: &SystemSpec) {
         for nic in &system.nics {
             mac(nic).and_then(|mac| self.macs.remove(&mac));
-            address(nic).and_then(|address| self.addresses.remove(&address));
+            address(&system.node, nic).and_then(|address| self.addresses.remove(&address));
         }
         for disk in &system.disks {
-            self.volumes.remove(&(disk.pool.clone(), disk.volume.clone()));
+            self.volumes.remove(&volume(&system.node, disk));
         }
     }
 }
 
 /// The objects a spec names.
-fn references(spec: &Spec) -> BTreeSet<(Kind, Name)> {
+fn references(spec: &Spec) -> BTreeSet<Target> {
+    let node = spec.node().map(|node| (Kind::Node, None, node.clone()));
+    let beside = |kind, name: &Name| (kind, spec.node().cloned(), name.clone());
+    let mut named: BTreeSet<Target> = node.into_iter().collect();
     match spec {
-        Spec::Node(_) | Spec::Network(_) => BTreeSet::new(),
-        Spec::Pool(pool) => BTreeSet::from([(Kind::Node, pool.node.clone())]),
-        Spec::Image(image) => BTreeSet::from([(Kind::Pool, image.pool.clone())]),
+        Spec::Node(_) | Spec::Network(_) | Spec::Pool(_) => {}
+        Spec::Image(image) => drop(named.insert(beside(Kind::Pool, &image.pool))),
         Spec::System(system) => {
-            let node = (Kind::Node, system.node.clone());
-            let pools = system.disks.iter().map(|disk| (Kind::Pool, disk.pool.clone()));
-            let images = system.disks.iter().filter_map(|disk| disk.image.clone()).map(|image| (Kind::Image, image));
-            let networks = system.nics.iter().map(|nic| (Kind::Network, nic.network.clone()));
-            std::iter::once(node).chain(pools).chain(images).chain(networks).collect()
+            named.extend(system.disks.iter().map(|disk| beside(Kind::Pool, &disk.pool)));
+            named.extend(system.disks.iter().filter_map(|disk| Some(beside(Kind::Image, disk.image.as_ref()?))));
+            named.extend(system.nics.iter().map(|nic| beside(Kind::Network, &nic.network)));
         }
     }
+    named
 }
 
 fn mac(nic: &NicSpec) -> Option<Mac> {
     nic.mac.as_ref().and_then(|mac| mac.parse().ok())
 }
 
-fn address(nic: &NicSpec) -> Option<(Name, u32)> {
+fn address(node: &Name, nic: &NicSpec) -> Option<(Place, u32)> {
     let address: Option<Ipv4Addr> = nic.address.as_ref().and_then(|address| address.parse().ok());
-    address.map(|address| (nic.network.clone(), address.into()))
+    address.map(|address| ((node.clone(), nic.network.clone()), address.into()))
+}
+
+fn volume(node: &Name, disk: &DiskSpec) -> (Place, Name) {
+    ((node.clone(), disk.pool.clone()), disk.volume.clone())
 }

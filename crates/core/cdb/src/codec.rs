@@ -1,13 +1,13 @@
 //! Entries as bytes, and what a replica says that cannot read some.
 
 use acp_base::{EpochId, Failure};
-use acp_wire_model::entry::Entry;
+use acp_wire_model::entry::{Entry, FEATURE_LEVEL};
 use serde::Deserialize;
 
 use crate::limits::DEPTH_MAX;
 
 /// The entry kinds this version applies, as they are tagged on the wire.
-const KNOWN: [&str; 4] = ["genesis", "create", "update", "delete"];
+const KNOWN: [&str; 8] = ["genesis", "create", "update", "delete", "membership", "lease", "horizon", "feature_level"];
 
 /// Why a replica does not go on: it would otherwise hold something else than its peers. Nothing was changed; what runs
 /// goes on running.
@@ -46,6 +46,26 @@ pub enum Stall {
         expected: EpochId,
         /// The entry's epoch.
         found: EpochId,
+    },
+    /// A newer version wrote its command.
+    #[error(
+        "entry {index} holds a command of the membership that this version does not know ({reason}): upgrade ACP on this node"
+    )]
+    UnknownCommand {
+        /// The entry's position.
+        index: u64,
+        /// What does not read.
+        reason: String,
+    },
+    /// From there on there may be what this version does not know.
+    #[error(
+        "entry {index} begins feature level {level}, and this version knows {FEATURE_LEVEL}: upgrade ACP on this node"
+    )]
+    FeatureLevel {
+        /// The entry's position.
+        index: u64,
+        /// The level.
+        level: u32,
     },
     /// The first entry is not the one that founds a cluster.
     #[error("the log does not begin with the entry that founds a cluster")]
@@ -130,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_newer_version_is_named() {
-        let newer = json!({"index": 7, "action": {"type": "feature_level", "level": 2}, "more": 1});
+        let newer = json!({"index": 7, "action": {"type": "teleport", "to": 2}, "more": 1});
         let bytes = rmp_serde::to_vec_named(&newer).expect("plain");
-        assert_eq!(decode(&bytes, 7), Err(Stall::UnknownKind { index: 7, kind: "feature_level".into() }));
+        assert_eq!(decode(&bytes, 7), Err(Stall::UnknownKind { index: 7, kind: "teleport".into() }));
     }
 
     #[test]

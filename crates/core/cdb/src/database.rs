@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use acp_base::{BootInstant, Code, Uid};
+use acp_base::{BootInstant, Code, Name, Uid};
 use acp_wire_model::Kind;
 
 use crate::{
@@ -18,8 +18,10 @@ use crate::{
 /// How an object is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// By name.
+    /// By name: of a kind that is of one node, that of the asking node, or else the only one.
     Name(String),
+    /// By name, on this node.
+    OnNode(Name, String),
     /// By identity.
     Uid(Uid),
 }
@@ -106,19 +108,29 @@ impl Database {
         self.journal.head()
     }
 
+    /// Goes on from another state. What reporters say of objects that are in both stays; every watch begins anew.
+    pub fn replace(&mut self, state: State) {
+        self.state = state;
+        self.slots.keep_declared(&self.state);
+        self.journal.forget();
+    }
+
     /// Applies the next entry, see [`State::apply`].
     pub fn apply(&mut self, entry: &[u8]) -> Outcome {
         let outcome = self.state.apply(entry);
         if let Outcome::Done(done) = &outcome {
-            let record = &done.record;
-            let gone = match done.effect {
-                Effect::Put => None,
-                Effect::Unchanged => return outcome,
-                Effect::Delete => Some(Arc::new(View { slots: self.slots.forget(record.uid), ..bare_view(record) })),
-            };
-            self.journal.push(Change { kind: record.kind, uid: record.uid, stats_only: false, gone });
+            done.changes.iter().for_each(|(effect, record)| self.note(*effect, record));
         }
         outcome
+    }
+
+    fn note(&mut self, effect: Effect, record: &Arc<Record>) {
+        let gone = match effect {
+            Effect::Put => None,
+            Effect::Unchanged => return,
+            Effect::Delete => Some(Arc::new(View { slots: self.slots.forget(record.uid), ..bare_view(record) })),
+        };
+        self.journal.push(Change { kind: record.kind, uid: record.uid, stats_only: false, gone });
     }
 
     /// Takes what a reporter says; answers the identities that no declared object has (any more).
@@ -141,22 +153,43 @@ impl Database {
         Ok(published.unknown)
     }
 
-    /// One object.
+    /// One object; `here` is the node that asks.
     ///
     /// # Errors
-    /// `NotFound`.
-    pub fn get(&self, kind: Kind, key: &Key) -> Result<View, Refusal> {
+    /// `NotFound`; `FailedPrecondition` for a name that several nodes have, and this one not.
+    pub fn get(&self, kind: Kind, key: &Key, here: Option<&Name>) -> Result<View, Refusal> {
         let found = match key {
             Key::Uid(uid) => self.view(*uid).filter(|view| view.kind == kind),
-            Key::Name(name) if kind.is_declared() => {
-                self.state.find(kind, name).map(|record| self.declared_view(record))
+            Key::Name(name) | Key::OnNode(_, name) if !kind.is_declared() => {
+                self.slots.find(kind, name).and_then(|uid| self.view(uid))
             }
-            Key::Name(name) => self.slots.find(kind, name).and_then(|uid| self.view(uid)),
+            Key::Name(name) => self.choose(kind, name, here)?.map(|record| self.declared_view(record)),
+            Key::OnNode(node, name) => self.state.find(kind, Some(node), name).map(|record| self.declared_view(record)),
         };
         found.ok_or_else(|| match key {
             Key::Name(name) => Refusal::not_found(kind, name),
+            Key::OnNode(node, name) => Refusal::new(Code::NotFound, format!("no {kind} named {name:?} on node {node}")),
             Key::Uid(uid) => Refusal::new(Code::NotFound, format!("no {kind} with the uid {uid}")),
         })
+    }
+
+    /// The object of this name that is meant by somebody here.
+    fn choose(&self, kind: Kind, name: &str, here: Option<&Name>) -> Result<Option<&Arc<Record>>, Refusal> {
+        let named = self.state.named(kind, name);
+        let own = named.iter().find(|record| here.is_some() && record.local_node() == here);
+        match (own, named.as_slice()) {
+            (Some(own), _) => Ok(Some(own)),
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only)),
+            (None, several) => {
+                let nodes: Vec<&str> =
+                    several.iter().filter_map(|record| record.local_node()).map(Name::as_str).collect();
+                let nodes = nodes.join(", ");
+                Err(Refusal::precondition(format!(
+                    "there is a {kind} named {name:?} on each of {nodes}: say on which node"
+                )))
+            }
+        }
     }
 
     /// The objects of the kinds asked for (none: of all), by kind and name.

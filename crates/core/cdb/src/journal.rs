@@ -65,6 +65,13 @@ impl Journal {
         }
     }
 
+    /// Forgets every change: whoever follows starts from the state again.
+    pub(crate) fn forget(&mut self) {
+        self.changes.clear();
+        self.gone_bytes = 0;
+        self.head += 1;
+    }
+
     /// The changes after `position` with their numbers; none if they are not all remembered.
     pub(crate) fn after(&self, position: u64) -> Option<impl Iterator<Item = (u64, &Change)>> {
         let skip = self.reaches(position).then(|| position - self.forgotten())?;

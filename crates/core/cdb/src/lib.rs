@@ -2,8 +2,9 @@
 //!
 //! Three parts with one invariant each, composed by [`Database`]:
 //!
-//! - [`State`] holds the declared objects. **Invariant**: it is a function of the log alone. Whoever applies the same
-//!   entries holds the same state and the same hash; every name, MAC, address and volume has at most one holder.
+//! - [`State`] holds what the log says: declared objects, members, leases, the epoch and the feature level. **Invariant**: it is
+//!   a function of the log alone. Whoever applies the same entries holds the same state and the same hash; every name, MAC,
+//!   address and volume has at most one holder, and so has the right to run a floating system.
 //! - [`Slots`] holds what reporters say. **Invariant**: a slot has one writer, its reporter, and only a newer publication
 //!   replaces it; a reported object exists exactly while it has slots.
 //! - [`Journal`] remembers what changed. **Invariant**: the state at a position plus the changes after it is the state now,
@@ -13,6 +14,7 @@
 //! value. The service `cluster` drives it from the one task that owns it.
 
 mod admit;
+mod checkpoint;
 mod claims;
 mod codec;
 mod cursor;
@@ -33,6 +35,7 @@ mod state;
 mod subnet;
 mod view;
 
+pub use checkpoint::checkpoint_message;
 pub use codec::{Stall, decode, encode};
 pub use cursor::{Cursor, CursorError};
 pub use database::{Changes, Database, Event, Key, WatchFilter};
@@ -46,6 +49,6 @@ pub use selector::{Comparison, Selector};
 pub use slots::{Publication, SlotReport, Slots};
 pub use snapshot::{Image, SnapshotError};
 pub use spec::Spec;
-pub use state::{Done, Effect, Identity, Outcome, Record, State};
+pub use state::{Done, Effect, Identity, LeaseRecord, Outcome, Record, State};
 pub use subnet::{Subnet, SubnetError};
 pub use view::{Rendered, SlotRecord, View};

@@ -31,8 +31,9 @@ impl Refusal {
         Self::new(Code::ResourceExhausted, message)
     }
 
-    pub(crate) fn exists(kind: Kind, name: &Name) -> Self {
-        Self::new(Code::AlreadyExists, format!("{} named {:?} exists already", with_article(kind), name.as_str()))
+    pub(crate) fn exists(kind: Kind, node: Option<&Name>, name: &Name) -> Self {
+        let on = node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        Self::new(Code::AlreadyExists, format!("{} named {:?} exists already{on}", with_article(kind), name.as_str()))
     }
 
     pub(crate) fn not_found(kind: Kind, name: &str) -> Self {
@@ -44,6 +45,12 @@ impl Refusal {
     pub(crate) fn at(mut self, place: impl std::fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
+    }
+}
+
+impl From<acp_core_membership::Rejection> for Refusal {
+    fn from(rejection: acp_core_membership::Rejection) -> Self {
+        Self::new(rejection.code(), rejection.to_string())
     }
 }
 

@@ -214,6 +214,18 @@ impl Slots {
         }
     }
 
+    /// Drops every slot of a declared kind whose object this state does not have.
+    pub(crate) fn keep_declared(&mut self, state: &State) {
+        let is_gone = |uid: &Uid, holder: &Holder| {
+            holder.kind.is_declared() && state.get(*uid).is_none_or(|record| record.kind != holder.kind)
+        };
+        let gone: Vec<Uid> =
+            self.holders.iter().filter(|(uid, holder)| is_gone(uid, holder)).map(|(uid, _)| *uid).collect();
+        for uid in gone {
+            drop(self.forget(uid));
+        }
+    }
+
     /// Drops every slot of an object that is declared no more, and answers them.
     pub(crate) fn forget(&mut self, uid: Uid) -> Vec<Arc<SlotRecord>> {
         let slots = self.holders.get(&uid).map(Holder::slots).unwrap_or_default();

@@ -1,31 +1,27 @@
-//! The declared objects as bytes: what a replica starts from instead of the log's beginning.
+//! The state as bytes: what a replica starts from instead of the log's beginning.
 
 use std::sync::Arc;
 
 use acp_base::{EpochId, Name, Uid, WallTime};
-use acp_wire_model::Kind;
+use acp_wire_model::{Kind, entry::FEATURE_LEVEL};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     codec,
     hash::Hash,
-    spec::Spec,
-    state::{Identity, Record, State},
+    spec::{Spec, is_local},
+    state::{Identity, LeaseRecord, Record, Standing, State},
 };
 
 /// The layout written. A reader refuses a higher one; a lower one it must still read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The state at one index, cheap to take (the objects are shared) and encoded by whoever has time for it.
 #[derive(Clone, Debug)]
 pub struct Image {
-    identity: Identity,
-    index: u64,
-    hash: Hash,
-    time: WallTime,
+    standing: Standing,
     objects: Vec<Arc<Record>>,
-    tombstones: Vec<Uid>,
 }
 
 /// Why bytes do not become a state.
@@ -38,6 +34,14 @@ pub enum SnapshotError {
     #[error("the snapshot has layout {found}, this version reads up to {FORMAT}: install the newer version again")]
     Newer {
         /// The layout found.
+        found: u32,
+    },
+    /// It may hold what this version does not know.
+    #[error(
+        "the snapshot is of feature level {found}, this version knows {FEATURE_LEVEL}: install the newer version again"
+    )]
+    Level {
+        /// The level found.
         found: u32,
     },
     /// An object in it does not read as its kind's spec.
@@ -69,6 +73,17 @@ struct Stored {
     node_name: Name,
     objects: Vec<StoredObject>,
     tombstones: Vec<Uid>,
+    // What follows is there from layout 2 on.
+    #[serde(default)]
+    departed: Vec<Uid>,
+    #[serde(default)]
+    level: u32,
+    #[serde(default)]
+    last_term: u64,
+    #[serde(default)]
+    leases: Vec<(Uid, LeaseRecord)>,
+    #[serde(default)]
+    members: acp_core_membership::State,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,17 +98,17 @@ struct StoredObject {
 impl Image {
     /// The index it stands at.
     pub const fn index(&self) -> u64 {
-        self.index
+        self.standing.index
     }
 
     /// The chain's hash there.
     pub const fn hash(&self) -> Hash {
-        self.hash
+        self.standing.hash
     }
 
     /// When the entry at that index was ordered.
     pub const fn time(&self) -> WallTime {
-        self.time
+        self.standing.time
     }
 
     /// The image as bytes; the same state gives the same bytes.
@@ -105,17 +120,24 @@ impl Image {
             version: record.version,
             spec: Value::clone(&record.value),
         });
+        let Standing { identity, index, hash, time, level, members, leases, last_term, tombstones, departed } =
+            self.standing;
         let stored = Stored {
             format: FORMAT,
-            index: self.index,
-            hash: self.hash.bytes(),
-            time: self.time,
-            epoch: self.identity.epoch,
-            cluster: self.identity.cluster,
-            node: self.identity.node,
-            node_name: self.identity.node_name,
+            index,
+            hash: hash.bytes(),
+            time,
+            epoch: identity.epoch,
+            cluster: identity.cluster,
+            node: identity.node,
+            node_name: identity.node_name,
             objects: objects.collect(),
-            tombstones: self.tombstones,
+            tombstones: tombstones.into_iter().collect(),
+            departed: departed.into_iter().collect(),
+            level,
+            last_term,
+            leases: leases.into_iter().collect(),
+            members,
         };
         rmp_serde::to_vec_named(&stored).expect("a snapshot holds nothing that MessagePack cannot express")
     }
@@ -124,10 +146,9 @@ impl Image {
 impl State {
     /// The state as it is now; none before the first entry.
     pub fn image(&self) -> Option<Image> {
-        let identity = self.identity().cloned()?;
+        let standing = self.beside_objects()?;
         let objects = Kind::ALL.into_iter().flat_map(|kind| self.objects(kind)).cloned().collect();
-        let tombstones = self.tombstones().collect();
-        Some(Image { identity, index: self.index(), hash: self.hash(), time: self.time(), objects, tombstones })
+        Some(Image { standing, objects })
     }
 
     /// The state that an encoded [`Image`] holds.
@@ -140,25 +161,45 @@ impl State {
             return Err(SnapshotError::Newer { found: head.format });
         }
         let stored: Stored = codec::read(bytes)?;
-        let identity =
-            Identity { cluster: stored.cluster, node: stored.node, node_name: stored.node_name, epoch: stored.epoch };
-        let tombstones = stored.tombstones.into_iter().collect();
-        let mut state = Self::at(identity, stored.index, Hash::from_bytes(stored.hash), stored.time, tombstones);
+        if stored.level > FEATURE_LEVEL {
+            return Err(SnapshotError::Level { found: stored.level });
+        }
+        let first = stored.node_name.clone();
+        let mut state = Self::standing(Standing {
+            identity: Identity {
+                cluster: stored.cluster,
+                node: stored.node,
+                node_name: stored.node_name,
+                epoch: stored.epoch,
+            },
+            index: stored.index,
+            hash: Hash::from_bytes(stored.hash),
+            time: stored.time,
+            level: stored.level,
+            members: stored.members,
+            leases: stored.leases.into_iter().collect(),
+            last_term: stored.last_term,
+            tombstones: stored.tombstones.into_iter().collect(),
+            departed: stored.departed.into_iter().collect(),
+        });
         for object in stored.objects {
-            state.insert(object.into_record()?);
+            state.insert(object.into_record(&first)?);
         }
         Ok(state)
     }
 }
 
 impl StoredObject {
-    fn into_record(self) -> Result<Record, SnapshotError> {
+    /// Before layout 2 networks and images did not name their node: they are on the first.
+    fn into_record(self, first: &Name) -> Result<Record, SnapshotError> {
         let Self { kind, name, uid, version, spec: value } = self;
         let spec = Spec::read(kind, &value).map_err(|refusal| SnapshotError::Object {
             kind,
             name: name.to_string(),
             reason: refusal.message,
         })?;
-        Ok(Record::new(kind, name, uid, version, value, spec))
+        let record = Record::new(kind, name, uid, version, value, spec);
+        let is_unplaced = is_local(kind) && record.spec.node().is_none();
+        Ok(if is_unplaced { record.on_node(first.clone(), version) } else { record })
     }
 }

@@ -1,5 +1,6 @@
 //! The spec of a declared object, read as its kind's type.
 
+use acp_base::Name;
 use acp_wire_model::{
     Kind, image::ImageSpec, network::NetworkSpec, node::NodeSpec, pool::PoolSpec, system::SystemSpec,
 };
@@ -41,6 +42,39 @@ impl Spec {
         }
     }
 
+    /// The kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Node(_) => Kind::Node,
+            Self::System(_) => Kind::System,
+            Self::Network(_) => Kind::Network,
+            Self::Pool(_) => Kind::Pool,
+            Self::Image(_) => Kind::Image,
+        }
+    }
+
+    /// The node that the object is on; none for nodes themselves.
+    pub const fn node(&self) -> Option<&Name> {
+        match self {
+            Self::Node(_) => None,
+            Self::System(spec) => Some(&spec.node),
+            Self::Pool(spec) => Some(&spec.node),
+            Self::Network(spec) => spec.node.as_ref(),
+            Self::Image(spec) => spec.node.as_ref(),
+        }
+    }
+
+    /// Puts the object on this node; nodes themselves are on none.
+    pub(crate) fn set_node(&mut self, node: Name) {
+        match self {
+            Self::Node(_) => {}
+            Self::System(spec) => spec.node = node,
+            Self::Pool(spec) => spec.node = node,
+            Self::Network(spec) => spec.node = Some(node),
+            Self::Image(spec) => spec.node = Some(node),
+        }
+    }
+
     /// The spec as JSON, defaults written out.
     pub fn to_value(&self) -> Value {
         let value = match self {
@@ -52,6 +86,11 @@ impl Spec {
         };
         value.expect("a spec has only keys that JSON can express")
     }
+}
+
+/// Whether objects of this kind are of one node each, and their names unique there alone.
+pub(crate) const fn is_local(kind: Kind) -> bool {
+    matches!(kind, Kind::Pool | Kind::Network | Kind::Image)
 }
 
 /// Objects of this kind cannot be created, changed or deleted by an entry.

@@ -1,6 +1,13 @@
-//! The declared objects: what the log says.
+//! What the log says: declared objects, members, leases, the epoch and the level.
 
+mod access;
 mod act;
+mod lease;
+mod lookup;
+mod members;
+mod objects;
+mod own;
+mod undo;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,31 +15,31 @@ use std::{
 };
 
 use acp_base::{EpochId, Name, Uid, WallTime};
+use acp_core_membership::Command;
+use acp_wire_api::hub;
 use acp_wire_model::{
     Kind,
-    entry::{Action, Entry},
-    image::ImageSpec,
-    network::NetworkSpec,
-    pool::PoolSpec,
+    entry::{Action, Entry, FEATURE_LEVEL},
 };
 use serde_json::Value;
 
 use crate::{
-    claims::Claims,
     codec::{Stall, decode},
     hash::Hash,
     json::Json,
     refusal::Refusal,
-    spec::Spec,
-    subnet::Subnet,
+    spec::{Spec, is_local},
 };
+
+pub use lease::LeaseRecord;
+use objects::Objects;
 
 /// A declared object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The kind.
     pub kind: Kind,
-    /// Unique within the kind.
+    /// Unique within the kind, and the node if the kind is of one.
     pub name: Name,
     /// The identity.
     pub uid: Uid,
@@ -47,6 +54,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The node on which the name is unique; none for kinds whose names are unique in the cluster.
+    pub fn local_node(&self) -> Option<&Name> {
+        self.spec.node().filter(|_| is_local(self.kind))
+    }
+
     pub(crate) fn new(kind: Kind, name: Name, uid: Uid, version: u64, value: Value, spec: Spec) -> Self {
         Self { kind, name, uid, version, json: Json::new(&value), value: Arc::new(value), spec }
     }
@@ -61,7 +73,7 @@ pub struct Identity {
     pub node: Uid,
     /// The first node's name.
     pub node_name: Name,
-    /// The epoch.
+    /// The epoch: that of the first entry, or of the last horizon after it.
     pub epoch: EpochId,
 }
 
@@ -79,10 +91,24 @@ pub enum Outcome {
 /// An entry that was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// What happened to the object.
-    pub effect: Effect,
-    /// The object after it; for a delete, as it was last.
-    pub record: Arc<Record>,
+    /// What happened to which objects, in order; each as it is after it, or as it was last. An entry that is about no object has
+    /// none; one about a node may have many.
+    pub changes: Vec<(Effect, Arc<Record>)>,
+}
+
+impl Done {
+    /// The object that an entry about one object was about.
+    pub fn record(&self) -> Option<&Arc<Record>> {
+        self.changes.first().map(|(_, record)| record)
+    }
+
+    fn one(effect: Effect, record: Arc<Record>) -> Self {
+        Self { changes: vec![(effect, record)] }
+    }
+
+    const fn none() -> Self {
+        Self { changes: Vec::new() }
+    }
 }
 
 /// What an entry did to its object.
@@ -103,11 +129,30 @@ pub struct State {
     index: u64,
     hash: Hash,
     time: WallTime,
+    level: u32,
+    members: acp_core_membership::State,
+    leases: BTreeMap<Uid, LeaseRecord>,
+    last_term: u64,
     tombstones: BTreeSet<Uid>,
-    by_uid: BTreeMap<Uid, Arc<Record>>,
-    by_name: BTreeMap<Kind, BTreeMap<Name, Arc<Record>>>,
-    claims: Claims,
+    /// Those of the tombstones that went with their node: they alone may come back.
+    departed: BTreeSet<Uid>,
+    objects: Objects,
     stalled: Option<Stall>,
+}
+
+/// What a state says beside its objects.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) identity: Identity,
+    pub(crate) index: u64,
+    pub(crate) hash: Hash,
+    pub(crate) time: WallTime,
+    pub(crate) level: u32,
+    pub(crate) members: acp_core_membership::State,
+    pub(crate) leases: BTreeMap<Uid, LeaseRecord>,
+    pub(crate) last_term: u64,
+    pub(crate) tombstones: BTreeSet<Uid>,
+    pub(crate) departed: BTreeSet<Uid>,
 }
 
 impl Default for State {
@@ -117,19 +162,42 @@ impl Default for State {
             index: 0,
             hash: Hash::ZERO,
             time: WallTime(0),
+            level: 0,
+            members: acp_core_membership::State::default(),
+            leases: BTreeMap::new(),
+            last_term: 0,
             tombstones: BTreeSet::new(),
-            by_uid: BTreeMap::new(),
-            by_name: BTreeMap::new(),
-            claims: Claims::default(),
+            departed: BTreeSet::new(),
+            objects: Objects::default(),
             stalled: None,
         }
     }
 }
 
 impl State {
-    /// A state that stands at this index and has no objects yet.
-    pub(crate) fn at(identity: Identity, index: u64, hash: Hash, time: WallTime, tombstones: BTreeSet<Uid>) -> Self {
-        Self { identity: Some(identity), index, hash, time, tombstones, ..Self::default() }
+    /// A state that stands so and has no objects yet.
+    pub(crate) fn standing(standing: Standing) -> Self {
+        let Standing { identity, index, hash, time, level, members, leases, last_term, tombstones, departed } =
+            standing;
+        let identity = Some(identity);
+        let (objects, stalled) = (Objects::default(), None);
+        Self { identity, index, hash, time, level, members, leases, last_term, tombstones, departed, objects, stalled }
+    }
+
+    /// What it says beside its objects; none before the first entry.
+    pub(crate) fn beside_objects(&self) -> Option<Standing> {
+        Some(Standing {
+            identity: self.identity.clone()?,
+            index: self.index,
+            hash: self.hash,
+            time: self.time,
+            level: self.level,
+            members: self.members.clone(),
+            leases: self.leases.clone(),
+            last_term: self.last_term,
+            tombstones: self.tombstones.clone(),
+            departed: self.departed.clone(),
+        })
     }
 
     /// Applies the next entry, given as the bytes that were ordered. Total: whatever the bytes are, there is an outcome, the
@@ -139,12 +207,12 @@ impl State {
             return Outcome::Stalled(stall.clone());
         }
         let due = self.index + 1;
-        match decode(bytes, due).and_then(|entry| self.expect(due, &entry).map(|()| entry)) {
-            Ok(entry) => {
+        match self.read(bytes, due) {
+            Ok((entry, command)) => {
                 self.index = due;
                 self.hash = self.hash.link(bytes);
                 self.time = entry.time;
-                self.act(entry).map_or_else(Outcome::Refused, Outcome::Done)
+                self.act(entry, command).map_or_else(Outcome::Refused, Outcome::Done)
             }
             Err(stall) => {
                 self.stalled = Some(stall.clone());
@@ -173,120 +241,68 @@ impl State {
         self.identity.as_ref()
     }
 
+    /// The epoch that the next entry has to be of; none before the first entry.
+    pub fn epoch(&self) -> Option<EpochId> {
+        self.identity.as_ref().map(|identity| identity.epoch)
+    }
+
+    /// The level of entries and formats that may occur: 0 in a log that says nothing of it.
+    pub const fn feature_level(&self) -> u32 {
+        self.level
+    }
+
+    /// Who is a member, and who may do what.
+    pub const fn members(&self) -> &acp_core_membership::State {
+        &self.members
+    }
+
+    /// What every member knows; absent before there is a cluster of several.
+    pub fn directory(&self) -> Option<hub::Directory> {
+        let epoch = self.epoch().map(|epoch| epoch.to_string()).unwrap_or_default();
+        Some(hub::Directory { epoch, ..self.members.directory()? })
+    }
+
     /// Why no further entry is applied, if so.
     pub const fn stalled(&self) -> Option<&Stall> {
         self.stalled.as_ref()
     }
 
-    /// The object with this identity.
-    pub fn get(&self, uid: Uid) -> Option<&Arc<Record>> {
-        self.by_uid.get(&uid)
-    }
-
-    /// The object of this name.
-    pub fn find(&self, kind: Kind, name: &str) -> Option<&Arc<Record>> {
-        let name: Name = name.parse().ok()?;
-        self.by_name.get(&kind)?.get(&name)
-    }
-
-    /// The objects of a kind in the order of their names.
-    pub fn objects(&self, kind: Kind) -> impl Iterator<Item = &Arc<Record>> {
-        self.by_name.get(&kind).into_iter().flat_map(BTreeMap::values)
-    }
-
-    /// How many objects of a kind there are.
-    pub fn count(&self, kind: Kind) -> usize {
-        self.by_name.get(&kind).map_or(0, BTreeMap::len)
-    }
-
-    /// How many declared objects there are.
-    pub fn len(&self) -> usize {
-        self.by_uid.len()
-    }
-
-    /// Whether no object is declared.
-    pub fn is_empty(&self) -> bool {
-        self.by_uid.is_empty()
-    }
-
-    /// Whether the identity belongs, or belonged, to a declared object.
-    pub fn is_spent(&self, uid: Uid) -> bool {
-        self.by_uid.contains_key(&uid) || self.tombstones.contains(&uid)
-    }
-
-    /// The identities of deleted objects, ascending.
-    pub fn tombstones(&self) -> impl Iterator<Item = Uid> {
-        self.tombstones.iter().copied()
-    }
-
-    pub(crate) const fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
-    pub(crate) fn cluster(&self) -> Uid {
-        self.identity.as_ref().map_or(Uid::from_u128(0), |identity| identity.cluster)
-    }
-
-    /// The object for a message: `system "a"`.
-    pub(crate) fn describe(&self, uid: Uid) -> String {
-        match self.get(uid) {
-            Some(record) => format!("{} {:?}", record.kind, record.name.as_str()),
-            None => format!("the object {uid}"),
-        }
-    }
-
-    pub(crate) fn require(&self, kind: Kind, name: &Name) -> Result<&Record, Refusal> {
-        let found = self.by_name.get(&kind).and_then(|objects| objects.get(name));
-        found.map(Arc::as_ref).ok_or_else(|| Refusal::not_found(kind, name.as_str()))
-    }
-
-    pub(crate) fn pool_spec(&self, name: &Name) -> Result<&PoolSpec, Refusal> {
-        match &self.require(Kind::Pool, name)?.spec {
-            Spec::Pool(spec) => Ok(spec),
-            _ => Err(Refusal::not_found(Kind::Pool, name.as_str())),
-        }
-    }
-
-    pub(crate) fn image_spec(&self, name: &Name) -> Result<&ImageSpec, Refusal> {
-        match &self.require(Kind::Image, name)?.spec {
-            Spec::Image(spec) => Ok(spec),
-            _ => Err(Refusal::not_found(Kind::Image, name.as_str())),
-        }
-    }
-
-    pub(crate) fn network_spec(&self, name: &Name) -> Result<&NetworkSpec, Refusal> {
-        match &self.require(Kind::Network, name)?.spec {
-            Spec::Network(spec) => Ok(spec),
-            _ => Err(Refusal::not_found(Kind::Network, name.as_str())),
-        }
-    }
-
-    pub(crate) fn subnet(&self, name: &Name) -> Result<Subnet, Refusal> {
-        self.claims.subnets().get(name).copied().ok_or_else(|| Refusal::not_found(Kind::Network, name.as_str()))
+    /// Whether what is derived is what it is derived from gives: the indexes from the specs, the nodes from the members.
+    ///
+    /// # Errors
+    /// What does not hold: a defect of ours, or damage.
+    pub fn verify(&self) -> Result<(), String> {
+        self.members.verify().map_err(|inconsistency| inconsistency.to_string())?;
+        self.nodes_are_members()?;
+        self.leases_are_of_systems()?;
+        self.objects.verify()
     }
 
     /// Puts the object in place of what had its identity.
     pub(crate) fn insert(&mut self, record: Record) -> Arc<Record> {
-        if let Some(old) = self.by_uid.get(&record.uid) {
-            self.claims.remove(old.uid, &old.name, &old.spec);
-        }
-        self.claims.insert(record.uid, &record.name, &record.spec);
-        let record = Arc::new(record);
-        self.by_uid.insert(record.uid, Arc::clone(&record));
-        self.by_name.entry(record.kind).or_default().insert(record.name.clone(), Arc::clone(&record));
-        record
+        self.tombstones.remove(&record.uid);
+        self.departed.remove(&record.uid);
+        self.objects.insert(record)
     }
 
     fn remove(&mut self, record: &Record) {
-        self.claims.remove(record.uid, &record.name, &record.spec);
-        self.by_uid.remove(&record.uid);
-        if let Some(objects) = self.by_name.get_mut(&record.kind) {
-            objects.remove(&record.name);
-            if objects.is_empty() {
-                self.by_name.remove(&record.kind);
-            }
-        }
+        self.objects.remove(record);
+        self.leases.remove(&record.uid);
         self.tombstones.insert(record.uid);
+    }
+
+    /// The entry that is due, with its command if it holds one.
+    fn read(&self, bytes: &[u8], due: u64) -> Result<(Entry, Option<Command>), Stall> {
+        let entry = decode(bytes, due)?;
+        self.expect(due, &entry)?;
+        let command = match &entry.action {
+            Action::Membership { command } => Some(read_command(due, command)?),
+            Action::FeatureLevel { level } if *level > FEATURE_LEVEL => {
+                return Err(Stall::FeatureLevel { index: due, level: *level });
+            }
+            _ => None,
+        };
+        Ok((entry, command))
     }
 
     fn expect(&self, due: u64, entry: &Entry) -> Result<(), Stall> {
@@ -301,4 +317,8 @@ impl State {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+fn read_command(index: u64, command: &Value) -> Result<Command, Stall> {
+    serde_json::from_value(command.clone()).map_err(|error| Stall::UnknownCommand { index, reason: error.to_string() })
 }

@@ -6,9 +6,9 @@ use acp_base::{Name, Uid};
 use acp_wire_api::Scope;
 
 use crate::{
-    Digest, Key, Member, NewNode, Outcome, Rejection, RootKey, State,
-    limits::{KEYS_MAX, MEMBERS_MAX, NODES_MAX},
-    root_key_name,
+    Digest, Key, Member, NewNode, Outcome, Rejection, RootKey, State, Token,
+    limits::{KEYS_MAX, MEMBERS_MAX, NODES_MAX, SYSTEMS_MAX},
+    roles, root_key_name,
     state::Founded,
 };
 
@@ -30,17 +30,11 @@ impl State {
     /// Who has no good token is told nothing else.
     pub fn plan_join(&self, token: &Digest, node: &NewNode, now_ms: u64) -> Result<Plan, Rejection> {
         self.cluster()?;
-        let member = self.members.get(&node.uid).filter(|member| member.key == node.key);
+        let member = self.member_again(node);
         if let Some(member) = member.filter(|member| member.token == Some(*token)) {
             return Ok(self.plan_again(member, node));
         }
-        let known = self.tokens.values().find(|known| known.digest == *token).ok_or(Rejection::TokenUnknown)?;
-        if now_ms >= known.expires_ms {
-            return Err(Rejection::TokenExpired);
-        }
-        if known.uses_left == 0 {
-            return Err(Rejection::TokenUsedUp);
-        }
+        let known = self.good_token(token, now_ms)?;
         if let Some(member) = member {
             return Ok(self.plan_again(member, node));
         }
@@ -48,8 +42,32 @@ impl State {
         Ok(Plan { again: false, root_key: root_key.is_some(), clashes: self.clashes(node, root_key) })
     }
 
+    /// The member that this node is already, by its id and its key.
+    pub(crate) fn member_again(&self, node: &NewNode) -> Option<&Member> {
+        self.members.get(&node.uid).filter(|member| member.key == node.key)
+    }
+
+    /// The token of this secret, if it counts.
+    pub(crate) fn good_token(&self, token: &Digest, now_ms: u64) -> Result<&Token, Rejection> {
+        let known = self.tokens.values().find(|known| known.digest == *token).ok_or(Rejection::TokenUnknown)?;
+        if now_ms >= known.expires_ms {
+            return Err(Rejection::TokenExpired);
+        }
+        if known.uses_left == 0 {
+            return Err(Rejection::TokenUsedUp);
+        }
+        Ok(known)
+    }
+
+    /// A token that counts admits one node.
+    pub(crate) fn use_token(&mut self, token: &Digest) {
+        if let Some(known) = self.tokens.values_mut().find(|known| known.digest == *token) {
+            known.uses_left -= 1;
+        }
+    }
+
     /// A node that asks again for what it was given: the answer was lost, or it was interrupted.
-    fn plan_again(&self, member: &Member, node: &NewNode) -> Plan {
+    pub(crate) fn plan_again(&self, member: &Member, node: &NewNode) -> Plan {
         let mut clashes = Vec::new();
         if (&member.name, member.address) != (&node.name, node.address) {
             clashes.push(Rejection::JoinedAs { name: member.name.clone(), address: member.address });
@@ -64,13 +82,19 @@ impl State {
         Plan { again: true, root_key: renewed.is_some(), clashes }
     }
 
-    fn clashes(&self, node: &NewNode, root_key: Option<RootKey>) -> Vec<Rejection> {
+    pub(crate) fn clashes(&self, node: &NewNode, root_key: Option<RootKey>) -> Vec<Rejection> {
+        let gone = self.is_gone(node.uid).then_some(Rejection::Gone { uid: node.uid });
+        gone.into_iter().chain(self.clashes_but_gone(node, root_key)).collect()
+    }
+
+    /// What stands against a node, but for whether it has been a member before.
+    pub(crate) fn clashes_but_gone(&self, node: &NewNode, root_key: Option<RootKey>) -> Vec<Rejection> {
         let mut clashes = Vec::new();
         if !is_dialled(node.address) {
             clashes.push(Rejection::Address { address: node.address });
         }
-        if self.is_gone(node.uid) {
-            clashes.push(Rejection::Gone { uid: node.uid });
+        if node.systems.len() > SYSTEMS_MAX {
+            clashes.push(Rejection::SystemsMany { node: node.name.clone() });
         }
         for (uid, member) in &self.members {
             clashes.extend(clash(*uid, member, node));
@@ -78,7 +102,7 @@ impl State {
         if self.members.len() >= MEMBERS_MAX {
             clashes.push(Rejection::MembersFull);
         }
-        if self.members.len() + self.removed.len() >= NODES_MAX {
+        if self.members.len() + self.removed.len() >= NODES_MAX && !self.removed.contains_key(&node.uid) {
             clashes.push(Rejection::NodesFull);
         }
         if let Some(root_key) = root_key {
@@ -106,9 +130,7 @@ impl State {
         if plan.again {
             return Ok(self.renew_root_key(&node));
         }
-        if let Some(known) = self.tokens.values_mut().find(|known| known.digest == *token) {
-            known.uses_left -= 1;
-        }
+        self.use_token(token);
         let root_key = node.root_key.filter(|_| plan.root_key);
         self.admit(NewNode { root_key, ..node }, Some(*token), now_ms);
         Ok(Outcome::Changed)
@@ -122,13 +144,17 @@ impl State {
             return Err(Rejection::Address { address: node.address });
         }
         self.founded = Some(founded);
+        let first = node.uid;
         self.admit(node, None, now_ms);
+        self.members.entry(first).and_modify(|member| member.controller = true);
         Ok(Outcome::Changed)
     }
 
     /// The node that has made the cluster asks again for the same, because the answer was lost or it was interrupted.
     fn init_again(&mut self, known: &Name, asked: &Name, node: NewNode) -> Result<Outcome, Rejection> {
-        let first = self.members.get(&node.uid).filter(|member| member.token.is_none() && member.key == node.key);
+        let made_by = self.founded.as_ref().and_then(|founded| founded.first);
+        let is_first = |member: &&Member| made_by.map_or(member.token.is_none(), |first| first == node.uid);
+        let first = self.member_again(&node).filter(is_first);
         let Some(member) = first.filter(|_| known == asked) else {
             return Err(Rejection::Founded { name: known.clone() });
         };
@@ -139,7 +165,7 @@ impl State {
     }
 
     /// Every check has passed.
-    fn admit(&mut self, node: NewNode, token: Option<Digest>, now_ms: u64) {
+    pub(crate) fn admit(&mut self, node: NewNode, token: Option<Digest>, now_ms: u64) {
         if let Some(root_key) = node.root_key {
             let key = Key {
                 uid: root_key.uid,
@@ -151,13 +177,23 @@ impl State {
             self.keys.insert(root_key_name(&node.name), key);
         }
         let (name, address, key) = (node.name, node.address, node.key);
-        let member = Member { name, address, key, controller: token.is_none(), joined_ms: now_ms, token };
+        let member = Member {
+            name,
+            address,
+            key,
+            controller: false,
+            joined_ms: now_ms,
+            token,
+            checkpoint_key: String::new(),
+            parked: false,
+            roles: roles::of_newcomers(),
+        };
         self.members.insert(node.uid, member);
         self.revision += 1;
     }
 
     /// A node's root that asks again may have lost its secret and made another one. A key that was revoked stays so.
-    fn renew_root_key(&mut self, node: &NewNode) -> Outcome {
+    pub(crate) fn renew_root_key(&mut self, node: &NewNode) -> Outcome {
         let key = self.keys.get_mut(&root_key_name(&node.name)).zip(node.root_key);
         match key {
             Some((key, wanted)) if key.digest != wanted.digest => {
@@ -183,7 +219,7 @@ fn clash(uid: Uid, member: &Member, node: &NewNode) -> Vec<Rejection> {
 }
 
 /// Whether other nodes can dial it: an address of one host, that means the same on each of them.
-fn is_dialled(address: SocketAddr) -> bool {
+pub(crate) fn is_dialled(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     let is_link_local = match address {
         SocketAddr::V4(_) => false,

@@ -19,11 +19,29 @@ impl State {
     /// # Errors
     /// The first reason against it. Nothing was changed then.
     pub fn apply(&mut self, command: Command, now_ms: u64) -> Result<Outcome, Rejection> {
+        let outcome = self.decide(command, now_ms)?;
+        self.changes += u64::from(outcome == Outcome::Changed);
+        Ok(outcome)
+    }
+
+    fn decide(&mut self, command: Command, now_ms: u64) -> Result<Outcome, Rejection> {
         match command {
             Command::Init { cluster, name, authority, node } => {
-                self.init(Founded { uid: cluster, name, authority }, node, now_ms)
+                let first = Some(node.uid);
+                self.init(Founded { uid: cluster, name, authority, first }, node, now_ms)
             }
             Command::Join { token, node } => self.join(&token, node, now_ms),
+            Command::Ask { request, node, wait_ms } => self.ask(request, node, wait_ms, now_ms),
+            Command::Approve { request } => self.approve(request, now_ms),
+            Command::Reject { request } => self.reject(request, now_ms),
+            Command::Rejoin { token, node } => self.rejoin(&token, node, now_ms),
+            Command::Rename { node, to } => self.rename(node, to),
+            Command::Readdress { node, address } => self.readdress(node, address),
+            Command::Park { node } => self.park(node, true),
+            Command::Unpark { node } => self.park(node, false),
+            Command::SetController { node, checkpoint_key } => self.set_controller(node, checkpoint_key),
+            Command::SetVoters { wanted } => self.set_voters(wanted),
+            Command::SetRole { name, units, nodes } => self.set_role(name, units, nodes),
             Command::Leave { node } => self.leave(node, now_ms),
             Command::Remove { name } => self.remove(name, now_ms),
             Command::CreateToken(token) => self.create_token(&token, now_ms),
@@ -45,21 +63,17 @@ impl State {
 
     fn remove(&mut self, name: Name, now_ms: u64) -> Result<Outcome, Rejection> {
         self.cluster()?;
-        match self.members.iter().find(|(_, member)| member.name == name).map(|(uid, _)| *uid) {
-            Some(node) => self.take_out(node, name, now_ms),
-            None => Err(Rejection::NoMember { name }),
-        }
+        let node = self.member_named(&name)?;
+        self.take_out(node, name, now_ms)
     }
 
     /// Takes a member out, and its root's key with it.
     fn take_out(&mut self, node: Uid, name: Name, now_ms: u64) -> Result<Outcome, Rejection> {
-        if self.controllers().all(|(uid, _)| uid == node) {
-            return Err(Rejection::LastController { name });
-        }
-        self.members.remove(&node);
+        self.spare(node)?;
+        let key = self.members.remove(&node).map(|member| member.key);
         self.keys.remove(&root_key_name(&name));
         let until_ms = now_ms.saturating_add(CERTIFICATE_LIFETIME_MAX_MS + CLOCK_SLACK_MS);
-        self.removed.insert(node, Removed { name, until_ms });
+        self.removed.insert(node, Removed { name, until_ms, key });
         self.revision += 1;
         Ok(Outcome::Changed)
     }
@@ -134,6 +148,8 @@ impl State {
 
     fn prune(&mut self, now_ms: u64) -> Outcome {
         let (tokens, keys, removed) = (self.tokens.len(), self.keys.len(), self.removed.len());
+        let requests = self.requests.len();
+        self.requests.retain(|_, request| now_ms < request.until_ms);
         self.tokens.retain(|_, token| now_ms < token.expires_ms);
         self.keys.retain(|_, key| key.shown_until_ms().is_none_or(|until_ms| now_ms < until_ms));
         let ended: Vec<Uid> =
@@ -147,10 +163,11 @@ impl State {
         }
         let directory = (keys, removed) != (self.keys.len(), self.removed.len());
         self.revision += u64::from(directory);
-        if directory || tokens != self.tokens.len() { Outcome::Changed } else { Outcome::Unchanged }
+        let aside = (tokens, requests) != (self.tokens.len(), self.requests.len());
+        if directory || aside { Outcome::Changed } else { Outcome::Unchanged }
     }
 }
 
-fn within(what: &'static str, given: u64, max: u64) -> Result<(), Rejection> {
+pub(crate) fn within(what: &'static str, given: u64, max: u64) -> Result<(), Rejection> {
     if (1..=max).contains(&given) { Ok(()) } else { Err(Rejection::Range { what, given, max }) }
 }

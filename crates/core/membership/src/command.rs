@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 
 use acp_base::{Name, Uid};
 use acp_wire_api::Scope;
+use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// A change that is asked for. Ids are new ones, drawn by whoever asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A change that is asked for. Ids are new ones, drawn by whoever asks. As JSON it is what an entry of the log carries: a
+/// command that does not read exactly, one with an unknown field included, is one of a newer version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Makes the cluster, with its first node, which runs the control plane. The same node asking for the same again is
     /// answered as before.
@@ -29,6 +32,82 @@ pub enum Command {
         token: Digest,
         /// The node.
         node: NewNode,
+    },
+    /// Keeps the request of a node that has no token, also of one that was a member and has its key still, until it is answered or its time is over. The same node asking again is
+    /// given more time, under the id of its first request; a member with the key that it joined with is answered at once.
+    Ask {
+        /// The request's id.
+        request: Uid,
+        /// The node.
+        node: NewNode,
+        /// How long it waits, in milliseconds.
+        wait_ms: u64,
+    },
+    /// Admits a node that has asked.
+    Approve {
+        /// The request.
+        request: Uid,
+    },
+    /// Turns a node away that has asked.
+    Reject {
+        /// The request.
+        request: Uid,
+    },
+    /// Takes a node back that was removed or has left, under its id and with its key, by a token that counts. A member that has
+    /// lost its place is answered as in [`Command::Join`].
+    Rejoin {
+        /// The digest of the token's secret.
+        token: Digest,
+        /// The node.
+        node: NewNode,
+    },
+    /// Gives a member another name, and its root's key with it.
+    Rename {
+        /// The member.
+        node: Uid,
+        /// Its name from now on.
+        to: Name,
+    },
+    /// Says where a member is dialled from now on.
+    Readdress {
+        /// The member.
+        node: Uid,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Sets a member aside.
+    Park {
+        /// The member.
+        node: Uid,
+    },
+    /// Expects a member again.
+    Unpark {
+        /// The member.
+        node: Uid,
+    },
+    /// Says whether a member runs the control plane.
+    SetController {
+        /// The member.
+        node: Uid,
+        /// The public half of its checkpoint key, Ed25519 in hexadecimal digits; absent: it is no controller from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint_key: Option<String>,
+    },
+    /// Says how many voters there shall be.
+    SetVoters {
+        /// 1, 3 or 5.
+        wanted: u32,
+    },
+    /// Says what a role stands for and who has it. A role without units and nodes is forgotten, unless it is a built-in one.
+    SetRole {
+        /// The role.
+        name: Name,
+        /// Its units from now on; absent: as they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        units: Option<Vec<Name>>,
+        /// The members that have it from now on, by name; absent: as they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nodes: Option<Vec<Name>>,
     },
     /// A node goes.
     Leave {
@@ -59,7 +138,8 @@ pub enum Command {
 }
 
 /// A node that wants to be a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewNode {
     /// Its id.
     pub uid: Uid,
@@ -70,11 +150,16 @@ pub struct NewNode {
     /// The fingerprint of its public key.
     pub key: Digest,
     /// The key that its root would have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_key: Option<RootKey>,
+    /// The names of its systems, which it brings along: whoever knows all systems refuses those that are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub systems: Vec<Name>,
 }
 
 /// The key of a node's root, on its way into the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RootKey {
     /// The key's id.
     pub uid: Uid,
@@ -83,7 +168,8 @@ pub struct RootKey {
 }
 
 /// A token to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its id.
     pub uid: Uid,
@@ -98,7 +184,8 @@ pub struct NewToken {
 }
 
 /// A key to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// Its id.
     pub uid: Uid,
@@ -109,6 +196,7 @@ pub struct NewKey {
     /// The most that it may do.
     pub scope: Scope,
     /// How long it counts, in milliseconds; absent: until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime_ms: Option<u64>,
 }
 

@@ -35,4 +35,22 @@ pub const CERTIFICATE_LIFETIME_MAX_MS: u64 = 7 * DAY_MS;
 /// By how much the clock of a node that looks at a certificate may be behind the one of the node that signed it.
 pub const CLOCK_SLACK_MS: u64 = 60 * 60 * 1_000;
 
+/// Requests to join that wait: more than an operator looks through, and newcomers prove nothing before they ask.
+pub const REQUESTS_MAX: usize = 64;
+
+/// How long a request to join waits at most: an hour, in which an operator either looks or does not.
+pub const REQUEST_WAIT_MAX_MS: u64 = 60 * 60 * 1_000;
+
+/// Systems that a node brings along: a full node of today with room. Requests that wait hold their names.
+pub const SYSTEMS_MAX: usize = 1_000;
+
+/// Roles: kinds of nodes that an operator tells apart.
+pub const ROLES_MAX: usize = 64;
+
+/// Units of one role: several times those that a node has.
+pub const ROLE_UNITS_MAX: usize = 32;
+
+/// Voters that there can be: 5 survive any two, and each more makes every write wait for more.
+pub const VOTERS_MAX: u32 = 5;
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
-use acp_base::{Name, Uid};
+use acp_base::{Code, Name, Uid};
 
-use crate::limits::{KEYS_MAX, MEMBERS_MAX, NODES_MAX, TOKENS_MAX};
+use crate::limits::{
+    KEYS_MAX, MEMBERS_MAX, NODES_MAX, REQUESTS_MAX, ROLE_UNITS_MAX, ROLES_MAX, SYSTEMS_MAX, TOKENS_MAX,
+};
 
 /// Why a command is not carried out: the caller's fault each time, and nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,10 +80,69 @@ pub enum Rejection {
         address: SocketAddr,
     },
     /// The node was removed or has left.
-    #[error("node {uid} was removed or has left, and its id does not come back: let it make a new one")]
+    #[error("node {uid} was removed or has left, and comes back under its id by a token or a request of its own")]
     Gone {
         /// Its id.
         uid: Uid,
+    },
+    /// The node has another key than the one it had.
+    #[error(
+        "node {uid} had another key when it was a member, or its key is not remembered any more: let it join as a new node"
+    )]
+    OtherKey {
+        /// Its id.
+        uid: Uid,
+    },
+    /// A system of the cluster has the name of one that the node brings along.
+    #[error(
+        "the cluster has a system {name} already, and node {node} brings one along: rename or delete one of them first"
+    )]
+    SystemTaken {
+        /// The system's name.
+        name: Name,
+        /// The node that would come.
+        node: Name,
+    },
+    /// More systems than one node brings along.
+    #[error("node {node} brings more than {SYSTEMS_MAX} systems along, the most there can be")]
+    SystemsMany {
+        /// The node.
+        node: Name,
+    },
+    /// As many requests as there can be.
+    #[error(
+        "{REQUESTS_MAX} requests to join wait already, the most there can be: answer some, or let this node join with a token"
+    )]
+    RequestsFull,
+    /// No request has the id.
+    #[error("no request {uid} to join waits: it was answered, or its time is over; let the node ask again")]
+    NoRequest {
+        /// The id.
+        uid: Uid,
+    },
+    /// Not a number of voters.
+    #[error("{given} voters there cannot be: ask for 1, 3 or 5")]
+    Voters {
+        /// The number given.
+        given: u32,
+    },
+    /// Not a public key.
+    #[error("a checkpoint key is 64 hexadecimal digits, a to f in lower case")]
+    CheckpointKey,
+    /// Who runs the control plane is decided by the number of voters.
+    #[error("the role {name} is given by the control plane itself: say how many voters there shall be instead")]
+    RoleGiven {
+        /// The role.
+        name: Name,
+    },
+    /// As many roles as there can be.
+    #[error("there are {ROLES_MAX} roles, the most there can be: empty one that is not needed first")]
+    RolesFull,
+    /// As many units as a role can have.
+    #[error("the role {name} would have more than {ROLE_UNITS_MAX} units, the most there can be")]
+    UnitsMany {
+        /// The role.
+        name: Name,
     },
     /// As many members as there can be.
     #[error("the cluster has {MEMBERS_MAX} members, the most there can be")]
@@ -104,7 +165,9 @@ pub enum Rejection {
         uid: Uid,
     },
     /// Somebody has to sign and to decide.
-    #[error("{name} is the only controller: without it nobody could join, leave or renew a certificate")]
+    #[error(
+        "{name} is the only controller: without it nobody could join, leave or renew a certificate; let another node become one first"
+    )]
     LastController {
         /// The controller.
         name: Name,
@@ -158,6 +221,45 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// What kind of failure it is for whoever asked.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::NoCluster | Self::LastController { .. } | Self::Gone { .. } | Self::OtherKey { .. } => {
+                Code::FailedPrecondition
+            }
+            Self::TokenUnknown | Self::TokenExpired | Self::TokenUsedUp => Code::PermissionDenied,
+            Self::Address { .. }
+            | Self::Range { .. }
+            | Self::ScopeInternal
+            | Self::Voters { .. }
+            | Self::CheckpointKey
+            | Self::RoleGiven { .. } => Code::InvalidArgument,
+            Self::Founded { .. }
+            | Self::NameTaken { .. }
+            | Self::AddressTaken { .. }
+            | Self::IdTaken { .. }
+            | Self::KeyTaken { .. }
+            | Self::JoinedAs { .. }
+            | Self::SystemTaken { .. }
+            | Self::KeyNameTaken { .. }
+            | Self::SecretTaken
+            | Self::UidTaken { .. } => Code::AlreadyExists,
+            Self::MembersFull
+            | Self::NodesFull
+            | Self::TokensFull
+            | Self::KeysFull
+            | Self::RequestsFull
+            | Self::RolesFull
+            | Self::UnitsMany { .. }
+            | Self::SystemsMany { .. } => Code::ResourceExhausted,
+            Self::NoMember { .. }
+            | Self::NoMemberOfId { .. }
+            | Self::NoToken { .. }
+            | Self::NoRequest { .. }
+            | Self::NoKey { .. } => Code::NotFound,
+        }
+    }
+
     /// The label under which refusals are counted.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -173,7 +275,20 @@ impl Rejection {
             Self::KeyTaken { .. } => "key_taken",
             Self::JoinedAs { .. } => "joined_as",
             Self::Gone { .. } => "gone",
-            Self::MembersFull | Self::NodesFull | Self::TokensFull | Self::KeysFull => "full",
+            Self::OtherKey { .. } => "other_key",
+            Self::SystemTaken { .. } => "system_taken",
+            Self::NoRequest { .. } => "no_request",
+            Self::Voters { .. } => "voters",
+            Self::CheckpointKey => "checkpoint_key",
+            Self::RoleGiven { .. } => "role_given",
+            Self::MembersFull
+            | Self::NodesFull
+            | Self::TokensFull
+            | Self::KeysFull
+            | Self::RequestsFull
+            | Self::RolesFull
+            | Self::UnitsMany { .. }
+            | Self::SystemsMany { .. } => "full",
             Self::NoMember { .. } | Self::NoMemberOfId { .. } => "no_member",
             Self::LastController { .. } => "last_controller",
             Self::Range { .. } => "range",

@@ -1,7 +1,7 @@
 //! What the cluster agrees on, and what is told of it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
 };
 
@@ -9,13 +9,15 @@ use acp_base::{Name, Uid};
 use acp_wire_api::{Scope, hub as api};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Rejection, limits};
+use crate::{Digest, NewNode, Rejection, limits, roles};
 
 /// What the cluster agrees on. Empty before there is one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     pub(crate) founded: Option<Founded>,
     pub(crate) revision: u64,
+    #[serde(default)]
+    pub(crate) changes: u64,
     pub(crate) members: BTreeMap<Uid, Member>,
     /// Nodes gone whose certificates may still count.
     pub(crate) removed: BTreeMap<Uid, Removed>,
@@ -24,6 +26,38 @@ pub struct State {
     pub(crate) tokens: BTreeMap<Uid, Token>,
     /// By name.
     pub(crate) keys: BTreeMap<String, Key>,
+    /// Nodes that have asked to come in.
+    #[serde(default)]
+    pub(crate) requests: BTreeMap<Uid, Request>,
+    /// The units of each role.
+    #[serde(default = "roles::built_in")]
+    pub(crate) roles: BTreeMap<Name, BTreeSet<Name>>,
+    /// How many voters there shall be.
+    #[serde(default = "voters_wanted")]
+    pub(crate) voters_wanted: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            founded: None,
+            revision: 0,
+            changes: 0,
+            members: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            retired: VecDeque::new(),
+            tokens: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            roles: roles::built_in(),
+            voters_wanted: voters_wanted(),
+        }
+    }
+}
+
+/// As many as are of use, unless somebody says otherwise.
+const fn voters_wanted() -> u32 {
+    limits::VOTERS_MAX
 }
 
 /// The cluster itself.
@@ -35,6 +69,9 @@ pub struct Founded {
     pub name: Name,
     /// The authority's certificate, DER in hexadecimal digits.
     pub authority: String,
+    /// The node that made it; absent where that was before requests to join: it is the one that came without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Uid>,
 }
 
 /// A member.
@@ -50,8 +87,29 @@ pub struct Member {
     pub controller: bool,
     /// When it joined, in milliseconds since the Unix epoch.
     pub joined_ms: u64,
-    /// The token that it joined with, by which a repeated request is known; absent for the first node.
+    /// The token that it joined with, by which a repeated request is known; absent for the first node and for those that an
+    /// operator has let in.
     pub token: Option<Digest>,
+    /// The public half of its checkpoint key in hexadecimal digits; empty: it has none, as whoever is no controller.
+    #[serde(default)]
+    pub checkpoint_key: String,
+    /// Whether it is set aside.
+    #[serde(default)]
+    pub parked: bool,
+    /// Its roles.
+    #[serde(default = "roles::of_newcomers")]
+    pub roles: BTreeSet<Name>,
+}
+
+/// A node that has asked to come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The node.
+    pub node: NewNode,
+    /// When it asked, in milliseconds since the Unix epoch.
+    pub asked_ms: u64,
+    /// Until when it waits, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
 }
 
 /// A node that was removed or has left.
@@ -61,6 +119,9 @@ pub struct Removed {
     pub name: Name,
     /// After when no certificate of it counts any more, in milliseconds since the Unix epoch.
     pub until_ms: u64,
+    /// The fingerprint of its public key, with which it may come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
 }
 
 /// A token.
@@ -116,6 +177,11 @@ impl State {
         self.revision
     }
 
+    /// How many changes there were, also of what the directory does not tell: tokens, requests, the number of voters.
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The members, by id.
     pub const fn members(&self) -> &BTreeMap<Uid, Member> {
         &self.members
@@ -124,6 +190,38 @@ impl State {
     /// The members that run the control plane.
     pub fn controllers(&self) -> impl Iterator<Item = (Uid, &Member)> {
         self.members.iter().filter(|(_, member)| member.controller).map(|(uid, member)| (*uid, member))
+    }
+
+    /// The member of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn member_named(&self, name: &Name) -> Result<Uid, Rejection> {
+        let found = self.members.iter().find(|(_, member)| member.name == *name).map(|(uid, _)| *uid);
+        found.ok_or_else(|| Rejection::NoMember { name: name.clone() })
+    }
+
+    /// How many voters there shall be.
+    pub const fn voters_wanted(&self) -> u32 {
+        self.voters_wanted
+    }
+
+    /// The requests to join, by id. One whose time is over waits for nothing any more.
+    pub const fn requests(&self) -> &BTreeMap<Uid, Request> {
+        &self.requests
+    }
+
+    /// The requests that wait, oldest first.
+    pub fn waiting(&self, now_ms: u64) -> Vec<api::JoinAsked> {
+        let mut waiting: Vec<_> = self.requests.iter().filter(|(_, request)| now_ms < request.until_ms).collect();
+        waiting.sort_by_key(|(uid, request)| (request.asked_ms, **uid));
+        waiting.into_iter().map(|(uid, request)| describe_request(*uid, request)).collect()
+    }
+
+    /// Says that the cluster is in another epoch from now on, which everybody is told with the directory.
+    pub fn epoch_changed(&mut self) {
+        self.revision += u64::from(self.founded.is_some());
+        self.changes += u64::from(self.founded.is_some());
     }
 
     /// Whether the node was a member and is none any more.
@@ -139,7 +237,7 @@ impl State {
         self.keys.values().any(|key| key.digest == *digest) || self.tokens.values().any(|token| token.digest == *digest)
     }
 
-    /// What every member knows; absent before there is a cluster.
+    /// What every member knows, but for the epoch, which whoever orders the log knows; absent before there is a cluster.
     pub fn directory(&self) -> Option<api::Directory> {
         let founded = self.founded.as_ref()?;
         let mut nodes: Vec<_> = self.members.iter().map(|(uid, member)| describe(*uid, member)).collect();
@@ -151,6 +249,8 @@ impl State {
             nodes,
             removed: self.removed.keys().copied().collect(),
             keys: self.keys.iter().map(|(name, key)| describe_key(name, key)).collect(),
+            epoch: String::new(),
+            roles: self.described_roles(),
         })
     }
 
@@ -170,7 +270,9 @@ impl State {
     pub fn next_prune_ms(&self) -> Option<u64> {
         let tokens = self.tokens.values().map(|token| token.expires_ms);
         let removed = self.removed.values().map(|removed| removed.until_ms);
-        tokens.chain(removed).chain(self.keys.values().filter_map(Key::shown_until_ms)).min()
+        let requests = self.requests.values().map(|request| request.until_ms);
+        let keys = self.keys.values().filter_map(Key::shown_until_ms);
+        tokens.chain(removed).chain(requests).chain(keys).min()
     }
 }
 
@@ -188,7 +290,22 @@ fn describe(uid: Uid, member: &Member) -> api::Member {
         address: member.address.to_string(),
         fingerprint: member.key.to_string(),
         controller: member.controller,
+        checkpoint_key: member.checkpoint_key.clone(),
+        parked: member.parked,
+        roles: roles::shown(member),
         joined_ms: member.joined_ms,
+    }
+}
+
+fn describe_request(uid: Uid, request: &Request) -> api::JoinAsked {
+    api::JoinAsked {
+        request: uid,
+        node: request.node.uid,
+        name: request.node.name.clone(),
+        address: request.node.address.to_string(),
+        fingerprint: request.node.key.to_string(),
+        asked_ms: request.asked_ms,
+        until_ms: request.until_ms,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use acp_wire_api::Scope;
 
-use crate::{State, limits, root_key_name};
+use crate::{State, limits, members::is_key, root_key_name};
 
 /// What is wrong with a state: it was damaged, or a defect of ours made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,9 @@ impl State {
             (unique(self.secrets()), "two keys or tokens have one secret"),
             (self.keys.values().all(|key| key.scope != Scope::Internal), "a key has the scope internal"),
             (self.has_owners(), "a root's key is of no member"),
+            (self.has_keys(), "a checkpoint key is none, or of no controller"),
+            (self.has_roles(), "a member has a role that there is not"),
+            ([1, 3, 5].contains(&self.voters_wanted), "there cannot be that many voters"),
             (self.is_bounded(), "a list is longer than it can be"),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
@@ -50,12 +53,25 @@ impl State {
         self.keys.keys().all(|name| !name.contains('@') || owners.contains(name))
     }
 
+    fn has_keys(&self) -> bool {
+        let keys = || self.members.values().filter(|member| !member.checkpoint_key.is_empty());
+        keys().all(|member| member.controller && is_key(&member.checkpoint_key))
+    }
+
+    fn has_roles(&self) -> bool {
+        self.members.values().flat_map(|member| &member.roles).all(|role| self.roles.contains_key(role))
+    }
+
     fn is_bounded(&self) -> bool {
         self.members.len() <= limits::MEMBERS_MAX
             && self.members.len() + self.removed.len() <= limits::NODES_MAX
             && self.retired.len() <= limits::RETIRED_MAX
             && self.keys.len() <= limits::KEYS_MAX
             && self.tokens.len() <= limits::TOKENS_MAX
+            && self.requests.len() <= limits::REQUESTS_MAX
+            && self.requests.values().all(|request| request.node.systems.len() <= limits::SYSTEMS_MAX)
+            && self.roles.len() <= limits::ROLES_MAX
+            && self.roles.values().all(|units| units.len() <= limits::ROLE_UNITS_MAX)
     }
 }
 

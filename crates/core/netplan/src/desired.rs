@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn network(uid: u128, network_name: &str, address: &str, dhcp: bool) -> NetworkInput {
-        let spec = NetworkSpec { address: address.to_owned(), dhcp, nat: true };
+        let spec = NetworkSpec { node: None, address: address.to_owned(), dhcp, nat: true };
         NetworkInput { uid: Uid::from_u128(uid), name: name(network_name), spec }
     }
 
@@ -196,6 +196,7 @@ mod tests {
             disks: Vec::new(),
             nics: nics.iter().map(nic).collect(),
             autostart: false,
+            floating: false,
         };
         SystemInput { uid: Uid::from_u128(uid), name: name("demo"), spec }
     }

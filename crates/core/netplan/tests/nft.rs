@@ -6,7 +6,11 @@ use acp_wire_model::network::NetworkSpec;
 
 fn network(uid: u128, name: &str, address: &str, nat: bool) -> NetworkInput {
     let name = name.parse::<Name>().expect("a good name");
-    NetworkInput { uid: Uid::from_u128(uid), name, spec: NetworkSpec { address: address.to_owned(), dhcp: true, nat } }
+    NetworkInput {
+        uid: Uid::from_u128(uid),
+        name,
+        spec: NetworkSpec { node: None, address: address.to_owned(), dhcp: true, nat },
+    }
 }
 
 fn document(networks: &[NetworkInput]) -> serde_json::Value {

@@ -87,7 +87,7 @@ impl System {
 
     fn admit_shutdown(&self) -> Verdict {
         match &self.phase {
-            Phase::Preparing | Phase::Spawning | Phase::Resuming => {
+            Phase::Leasing | Phase::Preparing | Phase::Spawning | Phase::Resuming => {
                 self.refuse_with("is still starting and does not hear its power button; stop it", "stop")
             }
             // The guest runs and its monitor is about to say so.

@@ -267,6 +267,7 @@ mod tests {
                 .collect(),
             nics: (0..nics).map(|_| NicSpec { network: name("default"), mac: None, address: None }).collect(),
             autostart: false,
+            floating: false,
         }
     }
 

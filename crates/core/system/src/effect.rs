@@ -41,6 +41,9 @@ pub enum Effect {
 pub enum Step {
     /// Makes every volume of the spec.
     MakeVolumes,
+    /// Gets the lease of a system that may run on several nodes; one that is pinned to this node needs none. It takes as long as
+    /// it takes: how long a caller waits is up to the driver.
+    TakeLease,
     /// Learns the accelerator and looks whether the host has the memory.
     CheckLimits,
     /// Opens every volume; the driver keeps the descriptors for [`Step::SpawnQemu`].
@@ -67,8 +70,9 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MakeVolumes,
+        Self::TakeLease,
         Self::CheckLimits,
         Self::OpenVolumes,
         Self::OpenTaps,
@@ -86,6 +90,7 @@ impl Step {
     pub const fn failed(self) -> &'static str {
         match self {
             Self::MakeVolumes => "its disks cannot be made",
+            Self::TakeLease => "it has no lease",
             Self::CheckLimits => "the host cannot take it",
             Self::OpenVolumes => "its disks cannot be opened",
             Self::OpenTaps => "its network interfaces cannot be opened",

@@ -27,6 +27,8 @@ pub(crate) enum Phase {
     Unmaking { failure: Failure },
     /// Not running; no unit exists.
     Stopped,
+    /// Its lease is being had.
+    Leasing,
     /// Limits, volumes and taps are under way, all at once.
     Preparing,
     /// QEMU and its monitor are being spawned; QMP is awaited.
@@ -168,6 +170,7 @@ impl System {
             Phase::Creating => "creating",
             Phase::Unmaking { .. } => "unmaking",
             Phase::Stopped => "stopped",
+            Phase::Leasing => "leasing",
             Phase::Preparing => "preparing",
             Phase::Spawning => "spawning",
             Phase::Resuming => "resuming",
@@ -205,11 +208,22 @@ impl System {
             Phase::Creating
                 | Phase::Unmaking { .. }
                 | Phase::Stopped
+                | Phase::Leasing
                 | Phase::Backoff
                 | Phase::Failed
                 | Phase::Deleting { .. }
                 | Phase::Gone
         )
+    }
+
+    /// Whether a system that runs under a lease needs it: it may run, or is about to. Also while it is not known yet what of it
+    /// runs.
+    pub fn needs_lease(&self) -> bool {
+        match self.phase {
+            Phase::Settling => self.durable.is_on(),
+            Phase::Leasing => true,
+            _ => self.holds_memory(),
+        }
     }
 
     /// Whether QEMU's unit ought to be there, so that its absence is an event and not a matter of course.
@@ -236,7 +250,9 @@ impl System {
             Phase::Settling | Phase::Gone => return None,
             Phase::Creating => SystemState::Creating,
             Phase::Stopped => SystemState::Stopped,
-            Phase::Preparing | Phase::Spawning | Phase::Resuming | Phase::Backoff => SystemState::Starting,
+            Phase::Leasing | Phase::Preparing | Phase::Spawning | Phase::Resuming | Phase::Backoff => {
+                SystemState::Starting
+            }
             Phase::Removing { then: Then::Again } if self.durable.is_on() => SystemState::Starting,
             Phase::Adopting | Phase::Running if self.guest == Some(Guest::Paused) => SystemState::Paused,
             Phase::Adopting if self.task.is_some() => SystemState::Starting,
@@ -268,7 +284,7 @@ impl System {
             }
             Input::Units { qemu, vmm } => self.units(now, qemu, &vmm, out),
             Input::Machine(guest) => self.machine(now, guest, out),
-            Input::SpecGone => self.spec_gone(now, out),
+            Input::SpecGone => self.spec_gone(out),
             Input::Tick => {
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
                     self.deadline = None;
@@ -286,7 +302,7 @@ impl System {
         self.task = Some(task);
         match task {
             Task::Create => {}
-            Task::Start => self.begin_start(now, out),
+            Task::Start => self.begin_start(out),
             Task::Stop => self.begin_stop(now, out),
             Task::Shutdown { timeout, force } => self.begin_shutdown(now, timeout, force, out),
             Task::Delete => self.begin_delete(out),
@@ -306,6 +322,7 @@ impl System {
         let result = result.map_err(|failure| failure.context(step.failed()));
         match &self.phase {
             Phase::Creating => self.done_creating(now, result, out),
+            Phase::Leasing => self.done_leasing(now, result, out),
             Phase::Preparing => self.done_preparing(now, result, out),
             Phase::Spawning => self.done_spawning(now, result, out),
             Phase::Resuming => self.done_resuming(now, step, result, out),
@@ -329,6 +346,7 @@ impl System {
             | Phase::Creating
             | Phase::Unmaking { .. }
             | Phase::Stopped
+            | Phase::Leasing
             | Phase::Preparing
             | Phase::Ending { .. }
             | Phase::Removing { .. }
@@ -371,12 +389,12 @@ impl System {
         )
     }
 
-    fn spec_gone(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
+    fn spec_gone(&mut self, out: &mut Vec<Effect>) {
         self.orphan = true;
         match &self.phase {
             Phase::Stopped | Phase::Failed | Phase::Backoff => self.vanish(out),
             Phase::Creating if self.inflight.is_empty() => self.vanish(out),
-            Phase::Preparing => self.give_up_preparing(now, out),
+            Phase::Leasing | Phase::Preparing => self.give_up_preparing(out),
             _ => {}
         }
     }
@@ -394,9 +412,9 @@ impl System {
                 self.conclude(&exit, out);
             }
             Phase::Removing { .. } => self.perform(Step::RemoveUnits, out),
-            Phase::Backoff => self.prepare(now, out),
+            Phase::Backoff => self.prepare(out),
             Phase::Unmaking { .. } | Phase::Deleting { .. } => self.tick_deleting(out),
-            Phase::Settling | Phase::Stopped | Phase::Failed | Phase::Gone => {}
+            Phase::Settling | Phase::Stopped | Phase::Leasing | Phase::Failed | Phase::Gone => {}
         }
     }
 

@@ -80,7 +80,8 @@ fn states() -> Vec<(&'static str, System, u32)> {
         head.extend(tail);
         head
     };
-    let preparing = || join(stopped(), vec![Input::Begin(Task::Start)]);
+    let leasing = || join(stopped(), vec![Input::Begin(Task::Start)]);
+    let preparing = || join(leasing(), vec![done(Step::TakeLease)]);
     let spawning = || join(preparing(), vec![done(Step::CheckLimits), done(Step::OpenVolumes), done(Step::OpenTaps)]);
     let spawned = || join(spawning(), vec![done(Step::SpawnQemu), done(Step::SpawnVmm)]);
     let resuming = || join(spawned(), vec![Input::Machine(Guest::Prelaunch)]);
@@ -103,8 +104,10 @@ fn states() -> Vec<(&'static str, System, u32)> {
             0,
         ),
         ("stopped", feed(new(off(), None), &stopped()), 0),
+        ("leasing, by a job", feed(new(off(), None), &leasing()), 1),
+        ("leasing, by itself", feed(new(on(), None), &[absent(), Input::Tick]), 1),
         ("preparing, by a job", feed(new(off(), None), &preparing()), 1),
-        ("preparing, by itself", feed(new(on(), None), &[absent(), Input::Tick]), 1),
+        ("preparing, by itself", feed(new(on(), None), &[absent(), Input::Tick, done(Step::TakeLease)]), 1),
         ("spawning", feed(new(off(), None), &spawning()), 1),
         ("spawning, spawned", feed(new(off(), None), &spawned()), 1),
         ("resuming", feed(new(off(), None), &resuming()), 1),
@@ -160,6 +163,7 @@ fn failed_system() -> System {
         let mut out = Vec::new();
         system.step(now, Input::Tick, &mut out);
         let attempt = last_attempt(&out).expect("it prepares");
+        system.step(now, Input::Done { step: Step::TakeLease, attempt, result: Ok(()) }, &mut Vec::new());
         let result = Err(Failure::not_found("no volume"));
         system.step(now, Input::Done { step: Step::OpenVolumes, attempt, result }, &mut Vec::new());
     }

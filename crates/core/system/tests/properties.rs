@@ -130,7 +130,12 @@ impl World {
                 (self.qemu, self.vmm) = (None, false);
             }
             Step::DeleteSpec => self.declared = false,
-            Step::MakeVolumes | Step::CheckLimits | Step::OpenVolumes | Step::OpenTaps | Step::Powerdown => {}
+            Step::MakeVolumes
+            | Step::TakeLease
+            | Step::CheckLimits
+            | Step::OpenVolumes
+            | Step::OpenTaps
+            | Step::Powerdown => {}
             Step::DeleteVolumes => assert!(self.qemu.is_none(), "disks of a QEMU are deleted"),
         }
         Ok(())

@@ -1,14 +1,20 @@
 //! Nodes of one cluster for a bench, in network namespaces of their own, gone when it is dropped.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use acp_dev_lab::{Lab, Member, Plan};
-use acp_dev_testkit::{node, process::Identity, varlink};
+use acp_dev_testkit::{node, process::Identity, varlink, wait_for};
 use acp_io_client::Client;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
-/// Such nodes, called n1, n2 and so on. n1 is the control plane.
+/// How long the nodes may be without a leader.
+const LEADER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Such nodes, called n1, n2 and so on. As many as can, vote.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     dir: PathBuf,
@@ -18,9 +24,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts so many nodes and makes them one cluster.
-    pub(crate) fn start(bin: &Path, nodes: u8) -> Result<Self> {
+    pub(crate) fn start(bin: &Path, nodes: usize) -> Result<Self> {
+        let nodes = u8::try_from(nodes).context("a lab has few nodes")?;
         let dir = PathBuf::from(format!("/tmp/acp-bench-{}", std::process::id()));
-        let lab = Lab::plan(&dir, Plan { nodes, domains: 1, bin: bin.to_owned() })?;
+        let lab = Lab::plan(&dir, Plan { nodes, domains: 1, voters: None, bin: bin.to_owned(), second_bin: None })?;
         let cluster = Self { dir, lab: Some(lab) };
         let lab = cluster.lab()?;
         lab.wire()?;
@@ -31,6 +38,27 @@ impl Cluster {
 
     fn lab(&self) -> Result<&Lab> {
         self.lab.as_ref().context("the nodes were taken down")
+    }
+
+    /// The number of the node that leads the control plane.
+    pub(crate) fn leader(&self) -> Result<usize> {
+        wait_for("a leader", LEADER_LIMIT, || {
+            let quorum = self.lab().and_then(Lab::quorum).map_err(|error| format!("{error:#}"))?;
+            let leader = quorum.leader.as_deref().and_then(|name| name.strip_prefix('n')?.parse().ok());
+            leader.ok_or_else(|| format!("{quorum:?}"))
+        })
+    }
+
+    /// Kills everything of a node.
+    pub(crate) fn kill(&self, number: usize) -> Result<()> {
+        self.lab()?.kill(self.member(number)?.name, None)
+    }
+
+    /// Starts a node again and waits until it is ready and hears the control plane.
+    pub(crate) fn start_again(&self, number: usize) -> Result<()> {
+        let name = self.member(number)?.name;
+        self.lab()?.start(name)?;
+        self.lab()?.settle(name).map(drop)
     }
 
     /// Where a bench keeps what it needs besides.

@@ -68,6 +68,11 @@ impl Figure {
         Self { name: name.to_owned(), ours: rounded(ours), peer: None, ratio: None, limit: Some(limit), unit, holds }
     }
 
+    /// Nothing is promised, and there is no peer.
+    pub fn measured(name: &str, ours: f64, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), ours: rounded(ours), peer: None, ratio: None, limit: None, unit, holds: true }
+    }
+
     /// Nothing is promised; both sides are shown.
     pub fn shown(name: &str, ours: f64, peer: f64, unit: &'static str) -> Self {
         let ratio = Some(rounded(ours / peer));

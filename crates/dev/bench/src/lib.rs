@@ -6,16 +6,24 @@
 
 pub mod api;
 pub mod bare_tls;
+pub mod catch_up;
 mod cluster;
 mod cpu;
+mod etcd;
+pub mod failover_leader;
 pub mod figure;
 pub mod footprint;
 mod http;
 pub mod join;
+pub mod lease_load;
+mod load;
 pub mod local_call;
 mod programs;
+pub mod reads;
 pub mod recover;
+mod registers;
 pub mod remote_call;
+pub mod spec_write;
 pub mod system_start;
 pub mod tunnel;
 pub mod watch;

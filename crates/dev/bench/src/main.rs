@@ -3,7 +3,8 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use acp_dev_bench::{
-    Peers, Report, Setup, api, bare_tls, footprint, join, local_call, recover, remote_call, system_start, tunnel, watch,
+    Peers, Report, Setup, api, bare_tls, catch_up, failover_leader, footprint, join, lease_load, local_call, reads,
+    recover, remote_call, spec_write, system_start, tunnel, watch,
 };
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -47,6 +48,18 @@ enum Bench {
     Api,
     /// From a token to a node that can be called.
     Join,
+    /// Writes of specs with three voters, beside etcd.
+    SpecWrite,
+    /// From the death of the leader to the next write, beside etcd.
+    FailoverLeader,
+    /// Linearizable reads, beside etcd's.
+    LinearRead,
+    /// Reads of what a node has, beside etcd's serializable ones.
+    LocalRead,
+    /// A node that has missed 100,000 entries.
+    CatchUp,
+    /// The leader's table with the sessions of 1,000 nodes.
+    LeaseLoad,
     /// The far side of bare TLS; started by `remote-call` and `tunnel`.
     #[value(hide = true)]
     TlsServer,
@@ -87,6 +100,12 @@ fn run(arguments: &Arguments) -> Result<Option<Report>> {
         Bench::Tunnel => tunnel::run(&setup).map(Some),
         Bench::Api => api::run(&setup).map(Some),
         Bench::Join => join::run(&setup).map(Some),
+        Bench::SpecWrite => spec_write::run(&setup).map(Some),
+        Bench::FailoverLeader => failover_leader::run(&setup).map(Some),
+        Bench::LinearRead => reads::run_linear(&setup).map(Some),
+        Bench::LocalRead => reads::run_local(&setup).map(Some),
+        Bench::CatchUp => catch_up::run(&setup).map(Some),
+        Bench::LeaseLoad => lease_load::run().map(Some),
         Bench::TlsServer => bare_tls::serve().map(|()| None),
         Bench::RawServer => local_call::serve_raw().map(|()| None),
     }

@@ -1,4 +1,4 @@
-//! The nodes of a lab as one cluster: n1 is its first node and control plane, the others join it as an operator's would.
+//! The nodes of a lab as one cluster: n1 is its first node, the others join it as an operator's would.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const HEARD_MS_MAX: u64 = 5_000;
 pub enum Standing {
     /// A member that hears the control plane.
     Member,
-    /// A member whose control plane does not run.
+    /// A member of which too few others run for a control plane.
     Orphan,
     /// In no cluster.
     Alone,
@@ -34,6 +34,7 @@ impl Lab {
         let begins = !is_member(first)?;
         if begins {
             node::run(&first.layout, &["cluster", "init", CLUSTER, "--address", &first.address().to_string()])?;
+            self.ask_for_voters()?;
         }
         let mut strangers = Vec::new();
         for member in others {
@@ -46,10 +47,11 @@ impl Lab {
             self.each(|member| if strangers.contains(&member.name) { join(member, first, &token) } else { Ok(()) })?;
         }
         self.each(wait_heard)?;
+        self.wait_voters()?;
         Ok(begins || !strangers.is_empty())
     }
 
-    /// Whether all nodes run, are ready and hear the control plane of one cluster.
+    /// Whether all nodes run, are ready and hear the control plane of one cluster, whose voters are as many as planned.
     pub fn is_united(&self) -> Result<bool> {
         for member in self.members() {
             let runs = runs(member)? && node::acpctl(&member.layout, &["status"])?.status == 0;
@@ -57,7 +59,7 @@ impl Lab {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(self.quorum().is_ok_and(|quorum| quorum.names().len() == usize::from(self.planned().voters())))
     }
 
     /// Waits until a node that runs has its place in the cluster again; answers which.
@@ -66,7 +68,8 @@ impl Lab {
         if !is_member(member)? {
             return Ok(Standing::Alone);
         }
-        if !runs(&self.members()[0])? {
+        let running = self.members().iter().map(runs).collect::<Result<Vec<bool>>>()?;
+        if 2 * running.iter().filter(|runs| **runs).count() <= running.len() && running.len() > 2 {
             return Ok(Standing::Orphan);
         }
         wait_heard(member).map(|()| Standing::Member)

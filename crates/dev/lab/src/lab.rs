@@ -22,6 +22,9 @@ use crate::{
     member::{DOMAINS_MAX, MEMBERS_MAX, Member, MemberName},
 };
 
+/// The most voters that a cluster has, and as many as it makes by itself if it has the nodes.
+pub(crate) const VOTERS_MAX: u8 = 5;
+
 /// What a lab is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +33,14 @@ pub struct Plan {
     pub nodes: u8,
     /// Domains; the nodes are dealt out to them in turn.
     pub domains: u8,
+    /// Voters of its control plane; absent: as many as the cluster decides by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voters: Option<u8>,
     /// The programs of the nodes.
     pub bin: PathBuf,
+    /// Those of every second node, if they are others: of another version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_bin: Option<PathBuf>,
 }
 
 impl Plan {
@@ -39,7 +48,15 @@ impl Plan {
         ensure!((1..=MEMBERS_MAX).contains(&self.nodes), "a lab has 1 to {MEMBERS_MAX} nodes");
         let domains = 1..=DOMAINS_MAX.min(self.nodes);
         ensure!(domains.contains(&self.domains), "{} nodes are in 1 to {} domains", self.nodes, domains.end());
+        let odd = self.voters.is_none_or(|voters| [1, 3, VOTERS_MAX].contains(&voters) && voters <= self.nodes);
+        ensure!(odd, "a cluster of {} nodes has 1, 3 or {VOTERS_MAX} voters, and no more than nodes", self.nodes);
         Ok(())
+    }
+
+    /// How many voters the cluster comes to: an odd number, and no more than it has nodes.
+    pub fn voters(&self) -> u8 {
+        let odd = self.nodes - u8::from(self.nodes.is_multiple_of(2));
+        self.voters.unwrap_or(VOTERS_MAX).min(odd)
     }
 }
 
@@ -100,9 +117,10 @@ impl Lab {
 
     fn with(dir: &Path, record: Record) -> Result<Self> {
         let dir = fs::canonicalize(dir).with_context(|| format!("cannot resolve {}", dir.display()))?;
-        let member = |number| {
+        let member = |number: u8| {
             let domain = (number - 1) % record.plan.domains + 1;
-            Member::new(&dir, &record.plan.bin, MemberName::number(number), domain)
+            let second = record.plan.second_bin.as_ref().filter(|_bin| number.is_multiple_of(2));
+            Member::new(&dir, second.unwrap_or(&record.plan.bin), MemberName::number(number), domain)
         };
         let members = (1..=record.plan.nodes).map(member).collect::<Result<_>>()?;
         Ok(Self { dir, members, record })
@@ -169,6 +187,11 @@ impl Lab {
         command.arg(format!("--net={}", layout.namespace().path().display())).arg("--").arg(program).args(arguments);
         command.env("ACP_RUN_DIR", layout.run()).env("PATH", format!("{}:{path}", layout.bin().display()));
         Ok(command)
+    }
+
+    /// Stops every process of a node where it stands, as a suspended machine does, or lets all go on.
+    pub fn freeze(&self, name: MemberName, is_frozen: bool) -> Result<()> {
+        node::freeze(&self.member(name)?.layout, is_frozen)
     }
 
     /// Lets no packet through between these groups, in addition to what is cut already.

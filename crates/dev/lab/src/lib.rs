@@ -15,8 +15,10 @@ mod disturbance;
 mod fabric;
 mod lab;
 mod member;
+mod quorum;
 
 pub use cluster::Standing;
 pub use disturbance::{Disturbances, Loss, parse_cut};
 pub use lab::{Lab, Plan};
 pub use member::{Member, MemberName};
+pub use quorum::{Quorum, quorum_of};

@@ -20,7 +20,7 @@ struct Wired(Option<Lab>);
 
 impl Wired {
     fn new(dir: &Path, nodes: u8, domains: u8) -> Result<Self> {
-        let lab = Lab::plan(dir, Plan { nodes, domains, bin: dir.to_owned() })?;
+        let lab = Lab::plan(dir, Plan { nodes, domains, voters: None, bin: dir.to_owned(), second_bin: None })?;
         let wired = Self(Some(lab));
         wired.lab().wire()?;
         Ok(wired)

@@ -66,6 +66,9 @@ fn member(number: u8) -> Member {
         address: format!("192.0.2.{number}:9932"),
         fingerprint: String::new(),
         controller: number == 1,
+        checkpoint_key: String::new(),
+        parked: false,
+        roles: Vec::new(),
         joined_ms: 0,
     }
 }

@@ -5,6 +5,7 @@
 //! their own. A third member is known and cannot be reached.
 
 mod agent;
+mod hub;
 
 use std::{
     collections::VecDeque,
@@ -18,6 +19,8 @@ use acp_dev_wait::{seen, wait_for_async};
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{Interface, Method, agent::OpenRequest};
 use tokio_util::sync::CancellationToken;
+
+pub use hub::HubStandIn;
 
 /// The longest a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(10);

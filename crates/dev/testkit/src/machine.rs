@@ -20,8 +20,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{cpio::Archive, ledger::Line};
 
 /// ACP's programs in the machine.
-const PROGRAMS: [&str; 7] =
-    ["acp-shim", "acp-framework", "acp-cluster", "acp-storage", "acp-storage-worker", "acp-hypervisor", "acp-dev-load"];
+const PROGRAMS: [&str; 8] = [
+    "acp-shim",
+    "acp-framework",
+    "acp-hub",
+    "acp-cluster",
+    "acp-storage",
+    "acp-storage-worker",
+    "acp-hypervisor",
+    "acp-dev-load",
+];
 /// Others that daemons run.
 const TOOLS: [&str; 1] = ["/usr/bin/qemu-img"];
 /// The machine's memory: kernel and daemons take about 150 MB.

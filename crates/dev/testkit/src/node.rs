@@ -84,6 +84,14 @@ pub fn kill_everything(layout: &Layout) -> Result<()> {
     record.guard.wait_gone(READY_LIMIT)
 }
 
+/// Stops the guard and everything else of a node where it stands, as a suspended machine does, or lets all of them go on.
+pub fn freeze(layout: &Layout, is_frozen: bool) -> Result<()> {
+    let record = crate::record::Record::load(layout)?.context("the node was never started")?;
+    let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
+    record.guard.signal(signal)?;
+    cgroup::processes(&layout.name()).iter().try_for_each(|process| process.signal(signal))
+}
+
 /// A node of its own for tests and benches, gone when it is dropped.
 #[derive(Debug)]
 pub struct Node {

@@ -3,9 +3,9 @@
 //! Deliberately not here: systems themselves. **Invariant**: what is there is looked at and left alone.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Layout, node};
+use crate::{Layout, node, varlink};
 
 /// The address of the network for guests.
 const GUESTS_ADDRESS: &str = "10.77.0.1/24";
@@ -34,12 +34,20 @@ pub fn needed(image: &str) -> [Needed<'_>; 3] {
     ]
 }
 
-/// The object of this kind and name as `acpctl` lists it.
+/// Kinds whose objects belong to a node each: another node may have one of the same name.
+const OF_A_NODE: [&str; 3] = ["pool", "network", "image"];
+
+/// The object of this kind and name as `acpctl` lists it; of a node's own kinds, this node's.
 pub fn find(layout: &Layout, kind: &str, name: &str) -> Result<Option<Value>> {
     let listed = node::run(layout, &["-o", "json", kind, "list"])?;
     let all: Vec<Value> =
         serde_json::from_str(&listed).with_context(|| format!("`acpctl {kind} list` printed {listed:?}"))?;
-    Ok(all.into_iter().find(|object| object["name"] == name))
+    let mut named = all.into_iter().filter(|object| object["name"] == name).peekable();
+    if named.peek().is_none() || !OF_A_NODE.contains(&kind) {
+        return Ok(named.next());
+    }
+    let own = varlink::call(&layout.socket("cluster"), "acp.cluster.GetStatus", json!({}))?["node"].take();
+    Ok(named.find(|object| object["spec"]["node"] == own))
 }
 
 /// Runs the creating command unless the object is there; answers whether it ran.

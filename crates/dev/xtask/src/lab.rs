@@ -34,6 +34,9 @@ enum Action {
         /// How many domains they are dealt out to.
         #[arg(long, default_value_t = 1)]
         domains: u8,
+        /// How many voters the control plane has: 1, 3 or 5 [default: as many as the cluster decides by itself]
+        #[arg(long)]
+        voters: Option<u8>,
         /// Uses the programs there instead of a release build.
         #[arg(long)]
         bin_dir: Option<PathBuf>,
@@ -60,6 +63,12 @@ enum Action {
     },
     /// Starts a node again and waits until it is back in its cluster.
     Start { node: MemberName },
+    /// Kills everything of a node at once, and starts it again.
+    Restart { node: MemberName },
+    /// Stops every process of a node where it stands, as a suspended machine does.
+    Freeze { node: MemberName },
+    /// Lets the processes of a node go on.
+    Thaw { node: MemberName },
     /// Takes every node down.
     Down {
         /// Removes the nodes' state, too.
@@ -72,7 +81,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     needs_root("a lab (namespaces, cgroups, users)")?;
     let dir = arguments.dir.unwrap_or_else(|| workspace().join("target/lab"));
     match arguments.action {
-        Action::Up { nodes, domains, bin_dir } => up(&dir, nodes, domains, bin_dir)?,
+        Action::Up { nodes, domains, voters, bin_dir } => {
+            let bin = bin_dir.clone().unwrap_or_else(|| workspace().join("target/release"));
+            up(&dir, Plan { nodes, domains, voters, bin, second_bin: None }, bin_dir.is_none())?;
+        }
         Action::Exec { node, command } => return exec(&Lab::open(&dir)?, node, &command),
         Action::Cut { groups } => Lab::open(&dir)?.cut(&groups)?,
         Action::Loss { node, share } => Lab::open(&dir)?.lose(node, share)?,
@@ -80,18 +92,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Heal => Lab::open(&dir)?.heal()?,
         Action::Kill { node, unit } => Lab::open(&dir)?.kill(node, unit.as_deref())?,
         Action::Start { node } => start(&Lab::open(&dir)?, node)?,
+        Action::Restart { node } => restart(&Lab::open(&dir)?, node)?,
+        Action::Freeze { node } => Lab::open(&dir)?.freeze(node, true)?,
+        Action::Thaw { node } => Lab::open(&dir)?.freeze(node, false)?,
         Action::Down { purge } => down(Lab::open(&dir)?, purge)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(dir: &Path, nodes: u8, domains: u8, bin_dir: Option<PathBuf>) -> Result<()> {
-    let builds = bin_dir.is_none();
-    let bin = match bin_dir {
-        Some(bin) => std::fs::canonicalize(&bin).with_context(|| format!("there is no {}", bin.display()))?,
-        None => workspace().join("target/release"),
-    };
-    let plan = Plan { nodes, domains, bin };
+fn up(dir: &Path, plan: Plan, builds: bool) -> Result<()> {
+    let bin = if builds { Ok(plan.bin.clone()) } else { std::fs::canonicalize(&plan.bin) };
+    let bin = bin.with_context(|| format!("there is no {}", plan.bin.display()))?;
+    let (nodes, plan) = (plan.nodes, Plan { bin, ..plan });
     if stands(dir, &plan)? {
         out::line(format_args!("the lab stands: n1 to n{nodes} in one cluster; nothing was built or changed"));
         return Ok(());
@@ -131,6 +143,10 @@ fn raise(dir: &Path, plan: Plan, image: &str) -> Result<()> {
         note.push_str(if lab.unite()? { "n1 has made it, the others have joined" } else { "there" });
         Ok(())
     })?;
+    out::step("voters", |note| {
+        *note = lab.wait_voters()?.names().join(", ");
+        Ok(())
+    })?;
     out::step("pool, network and image on each", |_note| {
         lab.each(|member| objects::equip(&member.layout, image).map(drop))
     })?;
@@ -154,11 +170,16 @@ fn start(lab: &Lab, node: MemberName) -> Result<()> {
         lab.start(node)?;
         note.push_str(match lab.settle(node)? {
             Standing::Member => "it is back in its cluster",
-            Standing::Orphan => "n1, the control plane of its cluster, does not run",
+            Standing::Orphan => "too few others run: its cluster has no control plane",
             Standing::Alone => "it is in no cluster",
         });
         Ok(())
     })
+}
+
+fn restart(lab: &Lab, node: MemberName) -> Result<()> {
+    lab.kill(node, None)?;
+    start(lab, node)
 }
 
 /// Ends as the command does; a signal counts as shells count it.

@@ -56,7 +56,8 @@ enum Action {
     Tidy,
     /// Measures a promised figure beside its peer.
     Bench {
-        /// local-call, system-start, footprint, recover, watch, remote-call, tunnel, api or join
+        /// local-call, system-start, footprint, recover, watch, remote-call, tunnel, api, join, spec-write, failover-leader,
+        /// linear-read, local-read, catch-up or lease-load
         name: String,
         /// Prints one line of JSON.
         #[arg(long)]

@@ -47,6 +47,11 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
+    /// Whether whoever was connected to went away before the call: its socket is there for its successor.
+    pub(crate) fn is_unheard(&self) -> bool {
+        matches!(self, Self::NotSent(failure) if failure.code == Code::Unavailable)
+    }
+
     /// The failure of a call of `M`; one that only looks has changed nothing, however far it came.
     pub(crate) fn into_failure<M: Method>(self) -> Failure {
         match self {

@@ -90,8 +90,7 @@ impl ServiceClient {
                 // The connection was closed while it was idle, or its service restarted before it took the call.
                 CallError::NotSent(_) if is_reused => continue,
                 CallError::Lost(_) if is_question && is_reused => continue,
-                // Whoever was connected to went away before the call: its socket is there for its successor.
-                CallError::NotSent(failure) => failure.code == Code::Unavailable,
+                CallError::NotSent(_) => error.is_unheard(),
                 // The service went away while it answered a question: its successor is asked.
                 CallError::Lost(failure) => is_question && failure.code == Code::Unavailable,
                 CallError::Answered(_) => false,
@@ -110,23 +109,40 @@ impl ServiceClient {
     /// Calls a streaming method with file descriptors, which do not reach other nodes.
     pub async fn stream_fds<M: Method>(&self, request: M::Request, fds: Vec<OwnedFd>) -> Result<Replies<M>, Failure> {
         let begun = self.begin();
-        let mut conversation = self.reach(begun).await?;
-        let context = CallContext { deadline_ms: None, ..self.context(begun) };
-        conversation.send::<M>(&request, &fds, context, true).await.map_err(CallError::into_failure::<M>)?;
-        Ok(Replies::new(conversation, begun, self.client.sink.clone()))
+        let mut pause = Pause::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
+        loop {
+            let mut conversation = self.reach(begun).await?;
+            let context = CallContext { deadline_ms: None, ..self.context(begun) };
+            match conversation.send::<M>(&request, &fds, context, true).await {
+                Ok(()) => return Ok(Replies::new(conversation, begun, self.client.sink.clone())),
+                Err(error) if error.is_unheard() && pause.until(begun.deadline).await => {}
+                Err(error) => return Err(error.into_failure::<M>()),
+            }
+        }
     }
 
     /// Calls a method after which the connection carries raw bytes.
     pub async fn upgrade<M: Method>(&self, request: M::Request) -> Result<(M::Reply, Upgraded), Failure> {
         let begun = self.begin();
-        let mut conversation = self.reach(begun).await?;
-        let exchange = conversation.exchange::<M>(&request, &[], self.context(begun));
-        let Ok(result) = timeout_at(begun.deadline, exchange).await else { return Err(self.too_late::<M>()) };
-        if !matches!(result, Err(CallError::NotSent(_) | CallError::Lost(_))) {
-            self.trace::<M>(begun, &mut conversation, false);
+        let mut pause = Pause::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
+        loop {
+            let mut conversation = self.reach(begun).await?;
+            let exchange = conversation.exchange::<M>(&request, &[], self.context(begun));
+            let Ok(result) = timeout_at(begun.deadline, exchange).await else { return Err(self.too_late::<M>()) };
+            let error = match result {
+                Ok((reply, _fds)) => {
+                    self.trace::<M>(begun, &mut conversation, false);
+                    return Ok((reply, conversation.into_upgraded()));
+                }
+                Err(error) => error,
+            };
+            if matches!(error, CallError::Answered(_)) {
+                self.trace::<M>(begun, &mut conversation, false);
+            }
+            if !error.is_unheard() || !pause.until(begun.deadline).await {
+                return Err(error.into_failure::<M>());
+            }
         }
-        let (reply, _fds) = result.map_err(CallError::into_failure::<M>)?;
-        Ok((reply, conversation.into_upgraded()))
     }
 
     /// A conversation of its own, for callers that want to know when the service goes away.

@@ -49,11 +49,23 @@ fn parse_filter(filter: &str) -> Result<Targets, String> {
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let stray = filter.split(',').find(|part| !part.contains('=') && !is_level(part));
     match (stray, filter.parse::<Targets>()) {
-        (None, Ok(targets)) => Ok(targets),
+        (None, Ok(targets)) => Ok(hush(filter, targets)),
         _ => Err(format!(
             "{filter:?} is no log level: use off, error, warn, info, debug, trace or a filter like info,acp_cluster=debug"
         )),
     }
+}
+
+/// Libraries that tell their whole inner life at level info; what an operator needs of it our own crates say.
+const CHATTY: [&str; 1] = ["openraft"];
+
+/// Lets chatty libraries warn and no more, unless the filter names them.
+fn hush(filter: &str, targets: Targets) -> Targets {
+    let most = targets.default_level().unwrap_or(LevelFilter::OFF).min(LevelFilter::WARN);
+    CHATTY
+        .iter()
+        .filter(|name| !filter.contains(**name))
+        .fold(targets, |targets, name| targets.with_target(*name, most))
 }
 
 /// Starts logging to the standard error output, or to the journal.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use acp_base::Uid;
-use acp_io_pki::{Fingerprint, Held, PkiError, Trust, joining, peers, renewing, server_name};
+use acp_io_pki::{Fingerprint, Held, PkiError, Trust, asking, authority_shown, joining, peers, renewing, server_name};
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -40,6 +40,14 @@ pub async fn dial_to_join(address: SocketAddr, authority: Fingerprint) -> Result
     // Any member will do; the name is looked at by nobody.
     let anyone = Uid::from_u128(0);
     connect(address, anyone, Class::Join, joining(authority, &[Class::Join.protocol()])).await
+}
+
+/// Connects to a member of some cluster, as [`dial_to_join`] does, and answers the fingerprint of the authority that was shown:
+/// whoever goes on has to compare it.
+pub async fn dial_to_ask(address: SocketAddr) -> Result<(TlsStream<TcpStream>, Fingerprint), LinkError> {
+    let stream = connect(address, Uid::from_u128(0), Class::Join, asking(&[Class::Join.protocol()])).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(authority_shown);
+    shown.map(|authority| (stream, authority)).ok_or(LinkError::Garbage)
 }
 
 async fn connect(

@@ -27,7 +27,7 @@ mod splice;
 pub use bulk::{accept_bulk, open_bulk};
 pub use class::Class;
 pub use conversation::Conversation;
-pub use dial::{Dialer, dial_to_join};
+pub use dial::{Dialer, dial_to_ask, dial_to_join};
 pub use error::{LinkError, Unwelcome};
 pub use gate::{Accepted, Gate};
 pub use link::Link;

@@ -54,3 +54,7 @@ pub const RESETS_MAX: usize = 64;
 
 /// Bytes that a splice moves at once: fewer system calls than with a TLS record's 16 KiB, and still in the cache.
 pub const SPLICE_BYTES: usize = 64 * 1024;
+
+/// Bytes that a splice moves at once until there were so many: what calls say, of which a node carries thousands, each with two
+/// of these.
+pub const SPLICE_FIRST_BYTES: usize = 4 * 1024;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
-use crate::limits::SPLICE_BYTES;
+use crate::limits::{SPLICE_BYTES, SPLICE_FIRST_BYTES};
 
 /// Bytes that went each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ async fn carry<R: AsyncRead, W: AsyncWrite>(
     mut to: WriteHalf<W>,
     count: &mut u64,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; SPLICE_BYTES];
+    let mut buffer = vec![0; SPLICE_FIRST_BYTES];
     loop {
         let length = from.read(&mut buffer).await?;
         if length == 0 {
@@ -59,6 +59,9 @@ async fn carry<R: AsyncRead, W: AsyncWrite>(
         to.write_all(&buffer[..length]).await?;
         to.flush().await?;
         *count += u64::try_from(length).unwrap_or(u64::MAX);
+        if length == buffer.len() && length < SPLICE_BYTES {
+            buffer = vec![0; SPLICE_BYTES];
+        }
         if length >= MUCH_BYTES {
             // Whoever moves much takes turns with those who say little: a ready stream would go on for milliseconds.
             tokio::task::yield_now().await;

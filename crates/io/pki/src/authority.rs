@@ -21,8 +21,8 @@ pub const LEEWAY: Duration = Duration::from_secs(5 * 60);
 const SERIAL_BYTES: usize = 16;
 
 /// Files in the authority's directory.
-const KEY_FILE: &str = "authority.key";
-const CERTIFICATE_FILE: &str = "authority.crt";
+pub(crate) const KEY_FILE: &str = "authority.key";
+pub(crate) const CERTIFICATE_FILE: &str = "authority.crt";
 
 /// From when and how long a certificate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

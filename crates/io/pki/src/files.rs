@@ -70,6 +70,10 @@ fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&aside, path)?;
-    let dir = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::File::open(dir)?.sync_all()
+    fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Makes what was removed from a directory stay removed.
+pub(crate) fn synchronise(dir: &Path) -> Result<(), PkiError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronise", dir))
 }

@@ -39,6 +39,11 @@ impl NodeKey {
         Ok(key)
     }
 
+    /// The key in this text, PEM; none for any other.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        KeyPair::from_pem(text).ok().map(Self)
+    }
+
     /// What the node stays known by over renewals.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0.subject_public_key_info())

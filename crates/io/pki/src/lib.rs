@@ -1,4 +1,5 @@
-//! Who a node is to its peers: the cluster's certificate authority, nodes' keys and certificates, and what TLS accepts.
+//! Who a node is to its peers: the cluster's certificate authority, nodes' keys and certificates, what TLS accepts, and the
+//! keys by which controllers vouch for the log.
 //!
 //! Deliberately not here: connections (`io/link`), who may join and who was removed (the control plane decides; it hands the
 //! list of the revoked to [`Trust`]).
@@ -10,9 +11,11 @@ mod authority;
 mod certificate;
 mod error;
 mod files;
+mod handover;
 mod held;
 mod identity;
 mod key;
+mod signing;
 mod text;
 mod tls;
 mod trust;
@@ -24,6 +27,7 @@ pub use error::{PkiError, Refusal};
 pub use held::Held;
 pub use identity::NodeIdentity;
 pub use key::{NodeKey, Request};
+pub use signing::{CheckpointKey, is_signed_by};
 pub use text::{from_hex, random, to_hex};
-pub use tls::{Side, install_provider, joining, newcomers, peers, renewing, server_name};
+pub use tls::{Side, asking, authority_shown, install_provider, joining, newcomers, peers, renewing, server_name};
 pub use trust::Trust;

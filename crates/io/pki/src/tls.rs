@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use acp_base::Uid;
 use rustls::{
-    ClientConfig, ServerConfig, client::Resumption, crypto::CryptoProvider, pki_types::ServerName,
-    server::NoServerSessionStorage, version::TLS13,
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName},
+    server::NoServerSessionStorage,
+    version::TLS13,
 };
 
 use crate::{
@@ -65,6 +69,21 @@ pub fn newcomers(held: &Held, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, 
 
 /// For newcomers, who know the fingerprint of the authority from a token.
 pub fn joining(authority: Fingerprint, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, PkiError> {
+    newcoming(Some(authority), protocols)
+}
+
+/// For newcomers who know nothing yet: whoever answers proves to have a certificate of the authority that it shows, and people
+/// compare that one's fingerprint ([`authority_shown`]).
+pub fn asking(protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, PkiError> {
+    newcoming(None, protocols)
+}
+
+/// The authority that a peer has shown behind its own certificate, by its fingerprint.
+pub fn authority_shown(shown: &[CertificateDer<'_>]) -> Option<Fingerprint> {
+    shown.get(1).map(|authority| Fingerprint::of(authority))
+}
+
+fn newcoming(authority: Option<Fingerprint>, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, PkiError> {
     let provider = provider();
     let verifier = Arc::new(Newcomer::new(authority, &provider));
     let builder = ClientConfig::builder_with_provider(provider);

@@ -151,18 +151,22 @@ fn old_tls() -> Error {
 /// Verifies a member for somebody who does not know the cluster yet, only the fingerprint of its authority from a token.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
-    authority: Fingerprint,
+    /// Nothing: whichever authority is shown first, and told to whoever dials.
+    authority: Option<Fingerprint>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Newcomer {
-    pub(crate) fn new(authority: Fingerprint, provider: &CryptoProvider) -> Self {
+    pub(crate) fn new(authority: Option<Fingerprint>, provider: &CryptoProvider) -> Self {
         Self { authority, algorithms: provider.signature_verification_algorithms }
     }
 
     /// The cluster that a certificate of the right authority's names; the authority vouches for its own cluster only.
     fn trust(&self, shown: &[CertificateDer<'_>], cluster: Uid) -> Result<Trust, Error> {
-        let authority = shown.iter().find(|certificate| Fingerprint::of(certificate) == self.authority);
+        let authority = match self.authority {
+            Some(known) => shown.iter().find(|certificate| Fingerprint::of(certificate) == known),
+            None => shown.first(),
+        };
         let authority = authority.ok_or(Refusal::Issuer)?.clone().into_owned();
         Trust::new(cluster, authority).map_err(|_no_authority| Refusal::Issuer.into())
     }

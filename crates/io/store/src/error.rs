@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::rows::Anchor;
+
 /// Why an operation of the store failed. Nothing was changed unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -73,6 +75,12 @@ pub enum StoreError {
     Compacted {
         /// The first entry kept.
         first: u64,
+    },
+    /// The caller's: the state at an index that far back cannot be had any more.
+    #[error("what was before entry {} is no longer kept", anchor.index)]
+    BeforeAnchor {
+        /// The oldest position at which the state can be had.
+        anchor: Anchor,
     },
     /// The caller's defect: a batch that does not follow the last entry.
     #[error("entry {found} was to be stored where entry {expected} is due")]

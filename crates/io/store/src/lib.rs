@@ -16,6 +16,7 @@ mod compact;
 mod error;
 mod reader;
 mod recover;
+mod room;
 mod rows;
 mod schema;
 mod store;
@@ -24,5 +25,7 @@ mod witness;
 mod writer;
 
 pub use error::StoreError;
+pub use room::has_room;
 pub use rows::{Anchor, Chain, Page, Recovered, Retention, Row, Snapshot, Verified};
 pub use store::Store;
+pub use wal::inspect as inspect_write_ahead_log;

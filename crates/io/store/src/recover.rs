@@ -9,7 +9,7 @@ use crate::{
 
 /// Reads the newest snapshot and verifies that the log goes on from it, entry by entry, to its end.
 pub(crate) fn recover(connection: &Connection, chain: Chain) -> Result<Recovered, StoreError> {
-    let snapshot = newest_snapshot(connection, chain)?;
+    let snapshot = snapshot(connection, chain, u64::MAX)?;
     let base = base(connection)?;
     let start = match &snapshot {
         Some(snapshot) => snapshot.at,
@@ -39,9 +39,10 @@ pub(crate) fn entry(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row { index, hash, time_ms, bytes: row.get(3)?, refused: row.get(4)? })
 }
 
-fn newest_snapshot(connection: &Connection, chain: Chain) -> Result<Option<Snapshot>, StoreError> {
-    let query = "SELECT idx, hash, time_ms, digest, bytes FROM snapshot ORDER BY idx DESC LIMIT 1";
-    let found = connection.query_row(query, [], |row| {
+/// The newest snapshot that does not stand after this index, verified.
+pub(crate) fn snapshot(connection: &Connection, chain: Chain, up_to: u64) -> Result<Option<Snapshot>, StoreError> {
+    let query = "SELECT idx, hash, time_ms, digest, bytes FROM snapshot WHERE idx <= ?1 ORDER BY idx DESC LIMIT 1";
+    let found = connection.query_row(query, [to_sql(up_to)], |row| {
         let digest: [u8; 32] = row.get(3)?;
         Ok((Snapshot { at: anchor(row)?, bytes: row.get(4)? }, digest))
     });

@@ -86,7 +86,8 @@ impl Store {
         let (witness, witnessing) = Witness::start(directory, chain, recovered.last).map_err(starting())?;
         let writer = Writer::new(writer, chain, recovered.last, witness.clone());
         let write = thread::Builder::new().name("cdb-write".into()).spawn(move || writer.run(command_queue));
-        let read = thread::Builder::new().name("cdb-read".into()).spawn(move || reader::run(&reader, query_queue));
+        let read =
+            thread::Builder::new().name("cdb-read".into()).spawn(move || reader::run(&reader, chain, query_queue));
         Ok(Self {
             directory: directory.to_owned(),
             chain,
@@ -116,7 +117,7 @@ impl Store {
         self.command(|done| Command::Refuse { refusals, done }).await
     }
 
-    /// Stores a snapshot in the place of the one before.
+    /// Stores a snapshot in the place of the newest one.
     ///
     /// # Errors
     /// Those of the system; the one before is then still there.
@@ -124,14 +125,38 @@ impl Store {
         self.command(|done| Command::Snapshot { snapshot, done }).await
     }
 
-    /// Removes entries that the snapshot covers and that are beyond retention at `now_ms`; answers how many.
+    /// Puts this snapshot, whole and for good, in the place of everything that is stored: the log goes on from it.
+    ///
+    /// # Errors
+    /// Those of the system; what was there is then still there.
+    pub async fn reset(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.command(|done| Command::Reset { snapshot, done }).await
+    }
+
+    /// The newest entry that is beyond retention at `now_ms` and that the newest snapshot covers, if there is one.
     ///
     /// # Errors
     /// Those of the system.
-    pub async fn compact(&self, retention: Retention, now_ms: u64) -> Result<u64, StoreError> {
+    pub async fn cut(&self, retention: Retention, now_ms: u64) -> Result<Option<Anchor>, StoreError> {
+        self.query(|done| Query::Cut { retention, now_ms, done }).await
+    }
+
+    /// Makes this snapshot the anchor, from which on the state can be had: those before it go.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn set_anchor(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.command(|done| Command::Anchor { snapshot, done }).await
+    }
+
+    /// Removes entries up to and including this one, if the newest snapshot covers them; answers how many.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn trim(&self, up_to: u64) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            match self.command(|done| Command::Compact { retention, now_ms, done }).await? {
+            match self.command(|done| Command::Trim { up_to, done }).await? {
                 0 => return Ok(removed),
                 step => removed += step,
             }
@@ -143,10 +168,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Compacted`] if `from` is no longer kept.
     pub async fn read(&self, from: u64, to: u64) -> Result<Page, StoreError> {
-        let (done, answer) = oneshot::channel();
-        let queries = self.queries.as_ref().ok_or(StoreError::Closed)?;
-        queries.send(Query { from, to, done }).await.map_err(|_unsent| StoreError::Closed)?;
-        answer.await.map_err(|_ended| StoreError::Closed)?
+        self.query(|done| Query::Entries { from, to, done }).await
+    }
+
+    /// The newest snapshot that does not stand after this index, from which the log leads there; none: from its beginning.
+    ///
+    /// # Errors
+    /// [`StoreError::BeforeAnchor`] if the state at that index cannot be had any more.
+    pub async fn snapshot_before(&self, index: u64) -> Result<Option<Snapshot>, StoreError> {
+        self.query(|done| Query::Before { index, done }).await
+    }
+
+    /// The oldest position at which the state can be had.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn anchor(&self) -> Result<Anchor, StoreError> {
+        self.query(|done| Query::Anchor { done }).await
     }
 
     /// Recomputes the chain over every entry kept.
@@ -161,6 +199,14 @@ impl Store {
                 other => return other,
             }
         }
+    }
+
+    /// Whether there is room for what is appended next.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if not.
+    pub fn has_room(&self) -> Result<(), StoreError> {
+        if crate::has_room(&self.directory) { Ok(()) } else { Err(StoreError::Full) }
     }
 
     /// Bytes of the store's files.
@@ -189,6 +235,13 @@ impl Store {
 
     async fn base(&self) -> Result<Anchor, StoreError> {
         self.read(u64::MAX, u64::MAX).await.map(|page| page.base)
+    }
+
+    async fn query<T>(&self, query: impl FnOnce(Done<T>) -> Query) -> Result<T, StoreError> {
+        let (done, answer) = oneshot::channel();
+        let queries = self.queries.as_ref().ok_or(StoreError::Closed)?;
+        queries.send(query(done)).await.map_err(|_unsent| StoreError::Closed)?;
+        answer.await.map_err(|_ended| StoreError::Closed)?
     }
 
     async fn command<T>(&self, command: impl FnOnce(Done<T>) -> Command) -> Result<T, StoreError> {

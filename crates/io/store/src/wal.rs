@@ -37,7 +37,7 @@ type Sum = (u32, u32);
 
 /// Refuses a log in which something that was synchronised has changed. To be called before SQLite opens the database, which
 /// would write over the rest. A missing log is no damage that could be seen here.
-pub(crate) fn inspect(database: &Path, log: &Path) -> Result<(), StoreError> {
+pub fn inspect(database: &Path, log: &Path) -> Result<(), StoreError> {
     let reading = || StoreError::io("read the write-ahead log");
     let file = match File::open(log) {
         Ok(file) => file,

@@ -95,8 +95,11 @@ struct Wanted {
 
 #[derive(Debug, Default)]
 struct Shared {
+    directory: PathBuf,
     wanted: Mutex<Wanted>,
     changed: Condvar,
+    /// Held while the file is written or removed.
+    file: Mutex<()>,
 }
 
 impl Shared {
@@ -112,9 +115,10 @@ pub(crate) struct Witness(Arc<Shared>);
 impl Witness {
     /// Starts the thread that writes the witness of the store in this directory, which stands at `at`.
     pub(crate) fn start(directory: &Path, chain: Chain, at: Anchor) -> io::Result<(Self, JoinHandle<()>)> {
-        let shared = Arc::new(Shared { wanted: Mutex::new(Wanted { at, closing: false }), changed: Condvar::new() });
-        let (directory, own) = (directory.to_owned(), Arc::clone(&shared));
-        let thread = thread::Builder::new().name("cdb-witness".into()).spawn(move || run(&directory, chain, &own))?;
+        let wanted = Mutex::new(Wanted { at, closing: false });
+        let shared = Arc::new(Shared { directory: directory.to_owned(), wanted, ..Shared::default() });
+        let own = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("cdb-witness".into()).spawn(move || run(chain, &own))?;
         Ok((Self(shared), thread))
     }
 
@@ -124,6 +128,18 @@ impl Witness {
         self.0.changed.notify_one();
     }
 
+    /// Removes the witness for good: what it has seen is about to be replaced. Until the next [`Self::reached`] there is none.
+    pub(crate) fn forget(&self) -> Result<(), StoreError> {
+        let removing = || StoreError::io("remove the witness of the database");
+        let _file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.lock().at = Anchor::default();
+        match fs::remove_file(path(&self.0.directory)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(removing()(error)),
+            Ok(()) | Err(_) => {}
+        }
+        File::open(&self.0.directory).and_then(|directory| directory.sync_all()).map_err(removing())
+    }
+
     /// Has the last word written without delay and ends the thread.
     pub(crate) fn close(&self) {
         self.0.lock().closing = true;
@@ -131,19 +147,21 @@ impl Witness {
     }
 }
 
-fn run(directory: &Path, chain: Chain, shared: &Shared) {
-    let (mut written, mut failing) = (0, false);
+fn run(chain: Chain, shared: &Shared) {
+    let (mut written, mut failing) = (Anchor::default(), false);
     loop {
-        let due = shared.changed.wait_while(shared.lock(), |wanted| !wanted.closing && wanted.at.index == written);
-        let due = due.unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |wanted: &mut Wanted| !wanted.closing && (wanted.at == written || wanted.at.index == 0);
+        let due = shared.changed.wait_while(shared.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         let lagged = shared.changed.wait_timeout_while(due, LAG, |wanted| !wanted.closing);
+        drop(lagged.unwrap_or_else(PoisonError::into_inner));
+        let _file = shared.file.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, closing) = {
-            let wanted = lagged.map_or_else(|poisoned| poisoned.into_inner().0, |(wanted, _elapsed)| wanted);
+            let wanted = shared.lock();
             (wanted.at, wanted.closing)
         };
-        if at.index != written {
-            match write(directory, &format(chain, at.index, &at.hash)) {
-                Ok(()) => (written, failing) = (at.index, false),
+        if at.index > 0 && at != written {
+            match write(&shared.directory, &format(chain, at.index, &at.hash)) {
+                Ok(()) => (written, failing) = (at, false),
                 // It is written again and again until it succeeds; saying so once is enough.
                 Err(error) if !failing => {
                     failing = true;

@@ -4,9 +4,10 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    compact::compact,
+    compact::trim,
     error::StoreError,
-    rows::{Anchor, Chain, Retention, Row, Snapshot, to_sql},
+    recover::base,
+    rows::{Anchor, Chain, Row, Snapshot, to_sql},
     schema,
     witness::Witness,
 };
@@ -19,7 +20,9 @@ pub(crate) enum Command {
     Append { rows: Vec<Row>, done: Done<()> },
     Refuse { refusals: Vec<(u64, String)>, done: Done<()> },
     Snapshot { snapshot: Snapshot, done: Done<()> },
-    Compact { retention: Retention, now_ms: u64, done: Done<u64> },
+    Anchor { snapshot: Snapshot, done: Done<()> },
+    Trim { up_to: u64, done: Done<u64> },
+    Reset { snapshot: Snapshot, done: Done<()> },
 }
 
 /// The one connection that writes, and the position it has reached.
@@ -47,9 +50,11 @@ impl Writer {
                 Command::Append { rows, done } => drop(done.send(self.append(&rows))),
                 Command::Refuse { refusals, done } => drop(done.send(self.refuse(&refusals))),
                 Command::Snapshot { snapshot, done } => drop(done.send(self.snapshot(&snapshot))),
-                Command::Compact { retention, now_ms, done } => {
-                    drop(done.send(self.attempt(|connection| compact(connection, retention, now_ms))));
+                Command::Anchor { snapshot, done } => drop(done.send(self.anchor(&snapshot))),
+                Command::Trim { up_to, done } => {
+                    drop(done.send(self.attempt(|connection| trim(connection, up_to))));
                 }
+                Command::Reset { snapshot, done } => drop(done.send(self.reset(&snapshot))),
             }
         }
         if let Err((_connection, error)) = self.connection.close() {
@@ -89,16 +94,42 @@ impl Writer {
         })
     }
 
-    /// Puts the snapshot in the place of the one before.
+    /// Puts the snapshot in the place of the newest one. The one at the anchor stays, unless the log is kept from its
+    /// beginning and needs none.
     fn snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let Snapshot { at, bytes } = snapshot;
-        let digest = (self.chain)(&at.hash, bytes);
+        let row = SnapshotRow::new(self.chain, snapshot);
+        let is_whole = base(&self.connection)?.index == 0;
         self.transact("store a snapshot", |connection| {
-            connection.execute("DELETE FROM snapshot", [])?;
-            let insert = "INSERT INTO snapshot (idx, hash, time_ms, digest, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
-            connection.execute(insert, params![to_sql(at.index), at.hash, to_sql(at.time_ms), digest, bytes])?;
-            Ok(())
+            let newer = if is_whole { "" } else { " WHERE idx > (SELECT min(idx) FROM snapshot)" };
+            connection.execute(&format!("DELETE FROM snapshot{newer}"), [])?;
+            row.insert(connection)
         })
+    }
+
+    /// Puts the snapshot in the place of those before it: the state can be had from there on.
+    fn anchor(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let row = SnapshotRow::new(self.chain, snapshot);
+        self.transact("store the anchor's snapshot", |connection| {
+            connection.execute("DELETE FROM snapshot WHERE idx < ?1", [to_sql(snapshot.at.index)])?;
+            row.insert(connection)
+        })
+    }
+
+    /// Puts the snapshot in the place of everything. The witness of what was before goes first, for good: a crash in between
+    /// leaves a store without one, which is as good as a new one.
+    fn reset(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.witness.forget()?;
+        let row = SnapshotRow::new(self.chain, snapshot);
+        let at = snapshot.at;
+        self.transact("put a snapshot in the place of the log", |connection| {
+            connection.execute_batch("DELETE FROM log; DELETE FROM snapshot;")?;
+            row.insert(connection)?;
+            let base = params![to_sql(at.index), at.hash, to_sql(at.time_ms)];
+            connection.execute("UPDATE base SET idx = ?1, hash = ?2, time_ms = ?3", base).map(drop)
+        })?;
+        self.last = at;
+        self.witness.reached(at);
+        Ok(())
     }
 
     fn transact(
@@ -126,6 +157,26 @@ impl Writer {
         let result = work(&mut self.connection);
         self.in_doubt = matches!(&result, Err(error) if !matches!(error, StoreError::Full));
         result
+    }
+}
+
+/// A snapshot with its digest, as it is stored.
+#[derive(Debug)]
+struct SnapshotRow<'a> {
+    snapshot: &'a Snapshot,
+    digest: [u8; 32],
+}
+
+impl<'a> SnapshotRow<'a> {
+    fn new(chain: Chain, snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, digest: chain(&snapshot.at.hash, &snapshot.bytes) }
+    }
+
+    fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let Snapshot { at, bytes } = self.snapshot;
+        let insert = "INSERT OR REPLACE INTO snapshot (idx, hash, time_ms, digest, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = params![to_sql(at.index), at.hash, to_sql(at.time_ms), self.digest, bytes];
+        connection.execute(insert, values).map(drop)
     }
 }
 

@@ -14,23 +14,32 @@ interface! {
     /// This node among the others, and the way to them.
     "acp.agent";
     /// Answers what this node is in which cluster, its certificate and its links.
-    Once GetStatus(Empty) -> AgentStatus, Read, ["api", "cluster", "framework", "hypervisor", "network", "storage"];
+    Once GetStatus(Empty) -> AgentStatus, Read, ["api", "cluster", "hub", "framework", "hypervisor", "network", "storage"];
     /// Makes this node the first of a new cluster.
     Once InitCluster(InitClusterRequest) -> Joined, Admin, [];
     /// Brings this node into the cluster that a member of it is asked for.
     Once JoinCluster(JoinClusterRequest) -> Joined, Admin, [];
     /// Says what [`JoinCluster`] would do, and changes nothing.
     Once PlanJoin(JoinClusterRequest) -> JoinPlan, Admin, [];
+    /// Asks a member for membership without a token, and waits until an operator there has answered. The first reply says whose
+    /// authority answers; whoever asks compares fingerprints.
+    Stream RequestJoin(RequestJoinRequest) -> RequestJoinReply, Admin, [];
+    /// Brings this node, which was removed, was restored from an old disk or has missed too much, back into its cluster with a
+    /// new certificate, keeping its systems.
+    Once Rejoin(JoinClusterRequest) -> Joined, Admin, [];
     /// Takes this node out of its cluster. Its systems, networks and volumes stay as they are.
     Once LeaveCluster(LeaveClusterRequest) -> Empty, Admin, [];
     /// Makes this connection a conversation with a service, on another node or on this one: what is sent after the reply
     /// reaches that service's socket, and what it answers comes back. Without a key the conversation has the rights of this
     /// node, which are few.
-    Upgrade Open(OpenRequest) -> OpenReply, Read, ["api", "cluster", "framework", "hypervisor", "network", "storage"];
+    Upgrade Open(OpenRequest) -> OpenReply, Read, ["api", "cluster", "hub", "framework", "hypervisor", "network", "storage"];
     /// Says whose a key is, without which it is refused.
     Once Authenticate(AuthenticateRequest) -> AuthenticateReply, Internal, ["api"];
     /// Lists the members as this node knows them, whether or not the control plane answers.
-    Once ListMembers(Empty) -> ListMembersReply, Read, ["api", "cluster", "framework", "hypervisor", "network", "storage"];
+    Once ListMembers(Empty) -> ListMembersReply, Read, ["api", "cluster", "hub", "framework", "hypervisor", "network", "storage"];
+    /// Answers what the cluster makes of this node, and again whenever that changes: how it is called, and which units its roles
+    /// keep from it. Says nothing for as long as the cluster does not list it.
+    Stream WatchNode(Empty) -> WatchNodeReply, Read, ["framework"];
     /// Makes this connection a stream for measuring: so many bytes are taken and so many sent after the reply.
     Upgrade Measure(MeasureRequest) -> Empty, Operate, [];
 }
@@ -116,6 +125,42 @@ impl std::fmt::Debug for JoinClusterRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JoinClusterRequest").field("member", &self.member).finish_non_exhaustive()
     }
+}
+
+/// See [`RequestJoin`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct RequestJoinRequest {
+    /// Where a member is dialled, as `IP` or `IP:PORT`.
+    pub member: String,
+    /// The SHA-256 of the authority's certificate in hexadecimal digits, if it is known: another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// As in [`InitClusterRequest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// As in [`InitClusterRequest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_key_hash: Option<String>,
+    /// How long to wait for an operator, in milliseconds; at most an hour.
+    pub wait_ms: u64,
+}
+
+/// See [`RequestJoin`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct RequestJoinReply {
+    /// Where it stands.
+    pub outcome: crate::hub::JoinOutcome,
+    /// The request's id, which the operator there sees, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Uid>,
+    /// The SHA-256 of the authority's certificate that answered, in hexadecimal digits.
+    pub authority: String,
+    /// The SHA-256 of this node's public key in hexadecimal digits, which the operator there sees, too.
+    pub fingerprint: String,
+    /// With `admitted` and `already_joined`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
 }
 
 /// See [`InitCluster`] and [`JoinCluster`].
@@ -225,6 +270,17 @@ pub struct ListMembersReply {
     /// How long ago the control plane confirmed it, in milliseconds; absent: not since the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
+}
+
+/// See [`WatchNode`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct WatchNodeReply {
+    /// This node's id.
+    pub node: Uid,
+    /// Its name; while it is in no cluster, the one that it was started with.
+    pub name: Name,
+    /// The units that roles name, but none of this node's, in the order of their names. None while it is in no cluster.
+    pub withheld: Vec<Name>,
 }
 
 /// See [`Measure`].

@@ -1,5 +1,8 @@
 //! `acp.cluster`: the cluster database.
 
+mod history;
+mod replica;
+
 use acp_base::{Name, Uid};
 use acp_wire_model::{Kind, Object, object::Facet};
 use serde::{Deserialize, Serialize};
@@ -7,6 +10,12 @@ use serde_json::Value;
 use zlink::introspect::Type;
 
 use crate::Empty;
+
+pub use history::{GetAtReply, GetAtRequest, UndoRequest};
+pub use replica::{
+    Checkpoint, ControllerKey, EnterReply, EnterRequest, FollowReply, FollowRequest, Lease, ListLeasesReply,
+    SnapshotPiece,
+};
 
 interface! {
     /// The cluster database: declared objects ordered by the log, and slots written by their reporters.
@@ -20,18 +29,31 @@ interface! {
     /// Answers one object.
     Once Get(GetRequest) -> GetReply, Read, ["framework", "hypervisor", "network", "storage", "vmm"];
     /// Answers objects in the order of their names, in batches; all but the last reply continue.
-    Stream List(ListRequest) -> ListReply, Read, ["framework", "hypervisor", "network", "storage", "vmm"];
+    Stream List(ListRequest) -> ListReply, Read, ["agent", "framework", "hypervisor", "network", "storage", "vmm"];
     /// Answers the state first, then every change, without gap.
-    Stream Watch(WatchRequest) -> WatchReply, Read, ["framework", "hypervisor", "network", "storage"];
+    Stream Watch(WatchRequest) -> WatchReply, Read, ["agent", "framework", "hypervisor", "network", "storage"];
     /// Writes slots of the calling service. Not logged, not durable: the reporter says it again after a restart. A call
     /// without reports confirms every state the reporter has said.
     Once Publish(PublishRequest) -> PublishReply, Internal, ["framework", "hypervisor", "network", "storage"];
+    /// Answers an object's spec as it was at an index of the log.
+    Once GetAt(GetAtRequest) -> GetAtReply, Read, [];
+    /// Declares the opposite of an entry: the spec's fields as they were before it. Refused if they were changed since.
+    Once Undo(UndoRequest) -> WriteReply, Write, [];
+    /// Answers entries, or a snapshot and then entries, to a replica that has fallen behind.
+    Stream Follow(FollowRequest) -> FollowReply, Internal, ["node"];
+    /// Follows the log of the cluster that this node has joined from now on, and declares this node's own objects there. The
+    /// same call again goes on where the last one was interrupted.
+    Once Enter(EnterRequest) -> EnterReply, Internal, ["agent"];
+    /// Goes on alone, with this node's own objects in a log of its own: the node has left its cluster.
+    Once Part(Empty) -> EnterReply, Internal, ["agent"];
+    /// Answers who runs which floating system under which lease.
+    Once ListLeases(Empty) -> ListLeasesReply, Read, ["hypervisor"];
     /// Answers entries of the log.
     Stream ReadLog(ReadLogRequest) -> ReadLogReply, Read, [];
     /// Recomputes the hash chain over the stored log and compares.
     Once VerifyLog(Empty) -> VerifyLogReply, Read, [];
     /// Answers identity, log position and counts.
-    Once GetStatus(Empty) -> Status, Read, ["framework", "hypervisor", "network", "storage"];
+    Once GetStatus(Empty) -> Status, Read, ["agent", "framework", "hub", "hypervisor", "network", "storage"];
 }
 
 /// See [`Create`].
@@ -104,9 +126,16 @@ pub struct GetRequest {
     /// The identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uid>,
+    /// Of a node-local kind asked for by name: on which node; absent: this node's, else the only one there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Name>,
     /// Waits until the replica has applied this index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_index: Option<u64>,
+    /// Whether the answer must hold everything that was acknowledged anywhere before the call: it costs a round to the
+    /// control plane, and fails without a quorum.
+    #[serde(default)]
+    pub linearizable: bool,
 }
 
 /// See [`Get`].
@@ -259,8 +288,13 @@ pub struct PublishReply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
 #[serde(deny_unknown_fields)]
 pub struct ReadLogRequest {
-    /// First index wanted, from 1.
+    /// First index wanted, from 1; 0 with a cursor.
+    #[serde(default)]
     pub from: u64,
+    /// Goes on after the entry with this [`LogEntry::cursor`], which any node may have given. Refused with
+    /// `FailedPrecondition` where that entry is another one, or is no longer kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Goes on with new entries as they come.
     #[serde(default)]
     pub follow: bool,
@@ -283,6 +317,9 @@ pub struct LogEntry {
     /// Why apply refused it; absent: it was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// `<epoch>:<index>`: where to go on after it, on any node.
+    #[serde(default)]
+    pub cursor: String,
 }
 
 /// See [`VerifyLog`].
@@ -325,4 +362,19 @@ pub struct Status {
     pub store_bytes: u64,
     /// Why the replica does not apply further entries; empty when it does.
     pub stalled: String,
+    /// Whose log it follows: `hub` (this node's own), `hub@<node>` or `cluster@<node>`; empty: nobody's just now.
+    #[serde(default)]
+    pub source: String,
+    /// How long ago that source was last heard, in milliseconds; absent: not since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_ms: Option<u64>,
+    /// Why nothing new is ordered or heard, in a sentence: reads answer what was known, writes fail; empty when all is well.
+    #[serde(default)]
+    pub degraded: String,
+    /// The level of entries and formats that may occur.
+    #[serde(default)]
+    pub feature_level: u32,
+    /// The oldest index at which specs can still be asked for.
+    #[serde(default)]
+    pub anchor: u64,
 }

@@ -1,4 +1,8 @@
-//! `acp.hub`: who is a member of the cluster, and who may do what.
+//! `acp.hub`: the control plane: one log, who is a member of the cluster, and who may do what.
+
+mod nodes;
+mod quorum;
+mod session;
 
 use acp_base::{Name, Uid};
 use serde::{Deserialize, Serialize};
@@ -6,11 +10,76 @@ use zlink::introspect::Type;
 
 use crate::{Empty, Scope};
 
+pub use nodes::{
+    JoinAnswer, JoinAsked, JoinOutcome, ListRequestsReply, ListRolesReply, NodePlan, NodeRequest, ReaddressRequest,
+    RejoinReply, RenameRequest, RequestJoinRequest, Role, RoleRequest, Verdict,
+};
+pub use quorum::{
+    Backup as BackupReply, BackupRequest, FoundReply, FoundRequest, PrepareReply, PrepareRequest, Proposal,
+    ProposeReply, ProposeRequest, Proposed, QuorumStatus, RaftRequest, ReadIndexReply, RecoverRequest, RestoreRequest,
+    TransferRequest, VoterStatus, VotersRequest,
+};
+pub use session::{HeldLease, LeaseAnswer, RenewSessionReply, RenewSessionRequest};
+
 interface! {
-    /// Who is a member of the cluster, and who may do what. There is one in a cluster; calls from every node reach it.
+    /// The control plane: one log, who is a member of the cluster, and who may do what. It runs on the controllers; calls from
+    /// every node reach one of them, and what changes anything reaches the leader.
     "acp.hub";
     /// Answers the cluster's name, its control plane and how many nodes are online.
-    Once GetStatus(Empty) -> HubStatus, Read, ["agent", "node"];
+    Once GetStatus(Empty) -> HubStatus, Read, ["agent", "cluster", "node"];
+    /// Begins a log with this node as its only voter: empty, or with the state that the image holds. Refused where there is one.
+    Once Found(FoundRequest) -> FoundReply, Internal, ["cluster"];
+    /// Forgets this hub's part of the log and the authority's key: the node is in another cluster, or alone, from now on.
+    Once Retire(Empty) -> Empty, Internal, ["cluster"];
+    /// Has entries ordered, in one batch or several; answers what apply decided of each. Nodes propose for objects of their own
+    /// only, controllers what they have authorised.
+    Once Propose(ProposeRequest) -> ProposeReply, Internal, ["cluster", "node"];
+    /// Answers an index that holds everything acknowledged before this call: a read at it is linearizable.
+    Once ReadIndex(Empty) -> ReadIndexReply, Internal, ["cluster", "node"];
+    /// Answers entries, or a snapshot and then entries, from where the replica stands, and goes on with new ones.
+    Stream Follow(crate::cluster::FollowRequest) -> crate::cluster::FollowReply, Internal, ["cluster", "node"];
+    /// Makes this hub ready to be a voter: it gets the authority's key, and answers its checkpoint key. For the leader alone.
+    Once Prepare(PrepareRequest) -> PrepareReply, Internal, ["node"];
+    /// Makes this connection a voter's: frames of the log's replication, each with its length in front (4 bytes, big endian).
+    /// For controllers alone.
+    Upgrade Raft(RaftRequest) -> Empty, Internal, ["node"];
+    /// Answers the voters, the leader and how far each is.
+    Once GetQuorum(Empty) -> QuorumStatus, Read, ["agent", "cluster", "node"];
+    /// Gives the leadership to another voter.
+    Once Transfer(TransferRequest) -> QuorumStatus, Admin, [];
+    /// Says how many voters there shall be: 1, 3 or 5.
+    Once SetVoters(VotersRequest) -> QuorumStatus, Admin, [];
+    /// Begins a new epoch with this node as the only voter, after the majority was lost for good. What the lost voters had
+    /// acknowledged and this node does not have is lost.
+    Once Recover(RecoverRequest) -> QuorumStatus, Admin, [];
+    /// Answers everything that is needed to make this cluster anew elsewhere, the authority's key included.
+    Once Backup(BackupRequest) -> BackupReply, Admin, [];
+    /// Begins a new epoch from a backup, on a node that is in no cluster.
+    Once Restore(RestoreRequest) -> QuorumStatus, Admin, [];
+    /// Renews the calling node's session, and with it its leases. For each node's hypervisor; held in the leader's memory.
+    Once RenewSession(RenewSessionRequest) -> RenewSessionReply, Internal, ["hypervisor", "node"];
+    /// Asks for membership without a token; answers first that the request is known, at the end what an operator said.
+    Stream RequestJoin(RequestJoinRequest) -> JoinAnswer, Internal, ["newcomer"];
+    /// Lists the requests that wait for an answer.
+    Once ListRequests(Empty) -> ListRequestsReply, Admin, [];
+    /// Admits a node that has asked.
+    Once Approve(TokenRequest) -> Empty, Admin, [];
+    /// Turns a node away that has asked.
+    Once Reject(TokenRequest) -> Empty, Admin, [];
+    /// Gives a member another name, everywhere it is named.
+    Once Rename(RenameRequest) -> Empty, Admin, [];
+    /// Says where a member's agent is dialled from now on; the node itself may say so, too.
+    Once Readdress(ReaddressRequest) -> Empty, Admin, ["agent", "node"];
+    /// Sets a member aside: it is expected to be away, holds up nothing and is no voter.
+    Once Park(NodeRequest) -> Empty, Admin, [];
+    /// Expects a member again.
+    Once Unpark(NodeRequest) -> Empty, Admin, [];
+    /// Says what removing a node would do, and changes nothing.
+    Once PlanRemove(NodeRequest) -> NodePlan, Admin, [];
+    /// Lists the roles.
+    Once ListRoles(Empty) -> ListRolesReply, Read, [];
+    /// Says which units a role stands for, and which nodes have it.
+    Once SetRole(RoleRequest) -> Empty, Admin, [];
     /// Makes this node the first of a new cluster. Refused where there is one.
     Once InitCluster(InitClusterRequest) -> Admitted, Internal, ["agent"];
     /// Admits a node that has a token. The same node with the same key is admitted again, with the same answer.
@@ -26,7 +95,7 @@ interface! {
     /// Lists the members with whether they are online.
     Once ListNodes(Empty) -> ListNodesReply, Read, ["agent", "node"];
     /// Takes a member out of the cluster: its certificate counts no more anywhere.
-    Once RemoveNode(RemoveNodeRequest) -> Empty, Admin, [];
+    Once RemoveNode(NodeRequest) -> Empty, Admin, [];
     /// Makes a token with which nodes can join.
     Once CreateToken(CreateTokenRequest) -> CreateTokenReply, Admin, [];
     /// Lists the tokens that still count, without their secrets.
@@ -54,6 +123,15 @@ pub struct HubStatus {
     pub nodes: u64,
     /// Members that watch the directory now.
     pub online: u64,
+    /// Why nothing can be changed just now, in a sentence; empty when everything can.
+    #[serde(default)]
+    pub degraded: String,
+    /// The leader's name; absent: none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Name>,
+    /// How many voters there are.
+    #[serde(default)]
+    pub voters: u64,
 }
 
 /// A cluster as it is named.
@@ -81,6 +159,12 @@ pub struct Directory {
     pub removed: Vec<Uid>,
     /// The API keys in the order of their names; at most 1,000.
     pub keys: Vec<Key>,
+    /// `<number>-<id>` of the epoch; empty from versions before there were epochs.
+    #[serde(default)]
+    pub epoch: String,
+    /// The roles in the order of their names.
+    #[serde(default)]
+    pub roles: Vec<Role>,
 }
 
 /// A member.
@@ -97,6 +181,15 @@ pub struct Member {
     pub fingerprint: String,
     /// Whether it runs the control plane.
     pub controller: bool,
+    /// The public half of its checkpoint key, Ed25519 in hexadecimal digits; empty unless it is a controller.
+    #[serde(default)]
+    pub checkpoint_key: String,
+    /// Whether it is set aside: it is expected to be away.
+    #[serde(default)]
+    pub parked: bool,
+    /// Its roles, in the order of their names.
+    #[serde(default)]
+    pub roles: Vec<Name>,
     /// When it joined, in milliseconds since the Unix epoch.
     pub joined_ms: u64,
 }
@@ -146,6 +239,9 @@ pub struct Newcomer {
     /// scope admin, unless the token does not allow it. Absent: none is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_key_hash: Option<String>,
+    /// The names of its systems, which it will bring along: they must be free in the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub systems: Vec<Name>,
 }
 
 /// See [`InitCluster`] and [`Join`].
@@ -208,6 +304,9 @@ pub struct WatchDirectoryRequest {
     /// The revision that the caller has: it is not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<u64>,
+    /// The epoch of the directory that the caller has: in another one `known` says nothing, and the directory is sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch: String,
 }
 
 /// See [`WatchDirectory`].
@@ -217,6 +316,9 @@ pub struct WatchDirectoryReply {
     /// is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
+    /// Why this hub can change nothing just now, as in [`HubStatus`]: who hears it looks for another one. Empty when it can.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub degraded: String,
 }
 
 /// See [`ListNodes`].
@@ -226,6 +328,12 @@ pub struct ListNodesReply {
     pub revision: u64,
     /// The members in the order of their names.
     pub nodes: Vec<NodePresence>,
+    /// How old what it says of presence is, in milliseconds: 0 from the leader.
+    #[serde(default)]
+    pub age_ms: u64,
+    /// Why nothing can be changed just now; empty when everything can.
+    #[serde(default)]
+    pub degraded: String,
 }
 
 /// A member and whether it is there.
@@ -235,17 +343,12 @@ pub struct NodePresence {
     pub node: Member,
     /// Whether it watches the directory now.
     pub online: bool,
+    /// What the control plane takes it for.
+    #[serde(default)]
+    pub verdict: Verdict,
     /// For how long that has been so, in milliseconds; absent: it was not seen since the hub started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
-}
-
-/// See [`RemoveNode`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
-#[serde(deny_unknown_fields)]
-pub struct RemoveNodeRequest {
-    /// The node's name.
-    pub name: Name,
 }
 
 /// See [`CreateToken`].

@@ -55,6 +55,9 @@ pub struct CreateSystemRequest {
     /// Whether it is started when its node starts.
     #[serde(default)]
     pub autostart: bool,
+    /// Whether it may run on other nodes, too, and therefore only under a lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub floating: bool,
 }
 
 /// See [`CreateSystem`].

@@ -5,7 +5,8 @@
 pub enum Placement {
     /// One on each node: a call that names no node is for the node it is made on.
     EveryNode,
-    /// One in the cluster: a call that names no node goes to the node that has it now, and waits for it within its deadline.
+    /// On some nodes, any of which will do: a call that names no node goes to this node's if it is one of them, else to one that
+    /// answers, and waits for it within its deadline. One that names a node goes to that node's.
     Single,
 }
 

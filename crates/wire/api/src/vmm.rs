@@ -16,6 +16,10 @@ interface! {
     Once Powerdown(Empty) -> Empty, Internal, ["hypervisor"];
     /// Presses the reset button.
     Once Reset(Empty) -> Empty, Internal, ["hypervisor"];
+    /// Says until when the machine may run: its lease was renewed. Before the first call a machine runs without a lease; after
+    /// it, the processors are stopped and QEMU is killed at the instants given, whatever else happens, unless a newer call moves
+    /// them. An older term than known is refused.
+    Once ExtendLease(ExtendLeaseRequest) -> MachineStatus, Internal, ["hypervisor"];
     /// Ends QEMU at once.
     Once Quit(Empty) -> Empty, Internal, ["hypervisor"];
     /// Turns the connection into the serial console: what the ring holds first, then what comes. Several may be attached;
@@ -60,6 +64,18 @@ pub struct MachineStatus {
     pub reason: String,
     /// Readers attached to the console.
     pub console_readers: u32,
+}
+
+/// See [`ExtendLease`]. Instants are of CLOCK_BOOTTIME, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendLeaseRequest {
+    /// The lease's term.
+    pub term: u64,
+    /// When the processors are stopped.
+    pub pause_at_ms: u64,
+    /// When QEMU is killed.
+    pub kill_at_ms: u64,
 }
 
 /// See [`AttachConsole`].

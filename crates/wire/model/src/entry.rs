@@ -67,4 +67,58 @@ pub enum Action {
         /// Which object.
         uid: Uid,
     },
+    /// A change of who is a member and who may do what: a command of the membership, decided in apply at the entry's time.
+    /// A command that this version does not know stalls the replica.
+    Membership {
+        /// As in `acp_core_membership::Command`.
+        command: serde_json::Value,
+    },
+    /// What becomes of the right to run a system. Renewals are no entries: they are sessions in the leader's memory.
+    Lease {
+        /// The system.
+        system: Uid,
+        /// What becomes of it.
+        act: LeaseAct,
+    },
+    /// The log goes on in another epoch from the next entry on. Whoever has applied everything up to here crosses with it;
+    /// whoever has applied anything else after the entry before this one begins anew.
+    Horizon {
+        /// The epoch that begins; its number is higher than the one that ends.
+        epoch: EpochId,
+        /// Why: `recover`, `restore` or `horizon`.
+        reason: String,
+    },
+    /// From here on entries and formats of this level may occur. Refused in apply if it is not above the present one.
+    FeatureLevel {
+        /// The level.
+        level: u32,
+    },
 }
+
+/// What becomes of the right to run a system. At most one node has it at any index; each grant has a term above all before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum LeaseAct {
+    /// The node has it from now on. Refused in apply while another node has it.
+    Grant {
+        /// To which node.
+        node: Uid,
+    },
+    /// Its holder gives it back. Refused in apply unless it has it with this term.
+    Release {
+        /// The holder.
+        node: Uid,
+        /// With which term.
+        term: u64,
+    },
+    /// It is taken from its holder, whose session has ended and whose time is over.
+    Revoke {
+        /// The holder.
+        node: Uid,
+        /// With which term.
+        term: u64,
+    },
+}
+
+/// The level of entries and formats that this version writes and reads.
+pub const FEATURE_LEVEL: u32 = 1;

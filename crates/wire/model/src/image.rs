@@ -21,6 +21,9 @@ pub enum DiskFormat {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
+    /// The node that has it; its name is unique there. Absent as in `NetworkSpec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Name>,
     /// The pool its file lies in.
     pub pool: Name,
     /// The layout, detected from the content.

@@ -9,6 +9,10 @@ use zlink::introspect::Type;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
+    /// The node it is on; its name is unique there. Absent in a request: the node that is asked; in entries of the time before
+    /// clusters: the first node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Name>,
     /// The bridge's address with prefix length, like `10.77.0.1/24`; guests get addresses from the same subnet.
     pub address: String,
     /// Whether guests get their addresses by DHCP.

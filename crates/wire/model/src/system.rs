@@ -24,6 +24,10 @@ pub struct SystemSpec {
     /// Whether it is started when its node starts.
     #[serde(default)]
     pub autostart: bool,
+    /// Whether it may run on other nodes than `node` and therefore only under a lease; otherwise it is pinned: its node runs it
+    /// without asking anybody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub floating: bool,
 }
 
 /// One disk of a system.

@@ -23,6 +23,13 @@ impl FromStr for NodeAddress {
     }
 }
 
+impl NodeAddress {
+    /// As `IP:PORT`, with this port if none was written.
+    pub fn with_port(&self, port: u16) -> String {
+        self.0.parse::<IpAddr>().map_or_else(|_has_one| self.0.clone(), |ip| SocketAddr::new(ip, port).to_string())
+    }
+}
+
 impl fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -38,6 +45,13 @@ impl From<NodeAddress> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        let with = |text: &str| text.parse::<NodeAddress>().expect(text).with_port(9932);
+        assert_eq!((with("10.0.0.1"), with("10.0.0.1:1")), ("10.0.0.1:9932".to_owned(), "10.0.0.1:1".to_owned()));
+        assert_eq!((with("::1"), with("[::1]:1")), ("[::1]:9932".to_owned(), "[::1]:1".to_owned()));
+    }
 
     #[test]
     fn addresses_are_taken_as_written_and_nothing_else() {

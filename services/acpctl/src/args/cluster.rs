@@ -1,5 +1,7 @@
 //! Verbs on the cluster.
 
+use std::path::PathBuf;
+
 use acp_base::Name;
 use clap::Subcommand;
 
@@ -17,6 +19,37 @@ pub enum ClusterVerb {
         #[arg(long, value_name = "IP[:PORT]")]
         address: Option<NodeAddress>,
     },
-    /// Show this node's cluster, and whether its control plane is heard
+    /// Show this node's cluster, whether its control plane is heard, and how far this node's database is
     Status,
+    /// Write everything that is needed to make this cluster anew elsewhere to a file, which is a secret
+    Backup {
+        /// The new file; it is written aside, for its owner alone, and then renamed
+        file: PathBuf,
+        /// Replace the file if there is one
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make the cluster of a backup anew on this node, which is in no cluster
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Only say what would happen
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Say how many voters the cluster shall have: so many of its nodes keep its log
+    Voters {
+        /// 1, 3 or 5: the cluster goes on while more than half of them do
+        #[arg(value_parser = voters)]
+        count: u32,
+    },
+}
+
+fn voters(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("there are 1, 3 or 5: an even number would survive no more than the odd one below it".to_owned()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acp_base::Uid;
+use acp_base::{Name, Uid};
 use clap::{Args, Subcommand};
 
 use super::{NameArg, NodeAddress, Span};
@@ -14,8 +14,11 @@ pub enum NodeVerb {
     List,
     /// Show one member, and this node's links to it
     Show(NameArg),
-    /// Bring this node into the cluster of another one
+    /// Bring this node into the cluster of another one: with a token, or by asking, which an operator there has to approve
     Join(JoinArgs),
+    /// Bring this node back into its cluster: it was removed, was restored from an old disk, or has missed too much. Its systems
+    /// stay and go on
+    Rejoin(RejoinArgs),
     /// Take this node out of its cluster; its systems, networks and volumes stay
     Leave {
         /// Leave even if the control plane does not answer; it goes on listing this node until it is removed there
@@ -23,7 +26,44 @@ pub enum NodeVerb {
         force: bool,
     },
     /// Take a member out of the cluster: its certificate counts no more
-    Remove(NameArg),
+    Remove {
+        /// The node
+        name: Name,
+        /// Only say what would happen, beginning with what stands against it; fails if something does
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Give a member another name, everywhere it is named
+    Rename {
+        /// The node
+        name: Name,
+        /// Its name from now on
+        to: Name,
+    },
+    /// Say where the others reach a member from now on
+    Readdress {
+        /// The node
+        name: Name,
+        /// Its address
+        #[arg(value_name = "IP[:PORT]")]
+        address: NodeAddress,
+    },
+    /// Set a member aside that will be away for long: it is no voter, and nothing waits for it
+    Park(NameArg),
+    /// Expect a member again
+    Unpark(NameArg),
+    /// List the nodes that ask to join
+    Requests,
+    /// Let a node join that has asked
+    Approve {
+        /// The request's id, or its beginning or end as far as it is unique
+        id: String,
+    },
+    /// Turn a node away that has asked
+    Reject {
+        /// The request's id, or its beginning or end as far as it is unique
+        id: String,
+    },
     /// Tokens, with which nodes join
     #[command(subcommand)]
     Token(TokenVerb),
@@ -35,25 +75,56 @@ pub struct JoinArgs {
     /// Where a member of the cluster is reached
     #[arg(value_name = "IP[:PORT]")]
     pub member: NodeAddress,
+    /// Where the token comes from; without one, the node asks.
+    #[command(flatten)]
+    pub token: TokenSource,
+    /// The address at which other nodes reach this one [default: the one from which the member is reached]
+    #[arg(long, value_name = "IP[:PORT]")]
+    pub address: Option<NodeAddress>,
+    /// Only say what would happen, beginning with what stands against it; fails if something does. Needs a token
+    #[arg(long)]
+    pub plan: bool,
+    /// Without a token: how long to wait for an operator there, at most 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", conflicts_with_all = ["token", "token_file"])]
+    pub wait: Span,
+    /// Without a token: the fingerprint of the cluster's authority, if it is known; another one is refused
+    #[arg(long, value_name = "SHA256", value_parser = fingerprint, conflicts_with_all = ["token", "token_file"])]
+    pub fingerprint: Option<String>,
+}
+
+/// What a node needs to come back.
+#[derive(Clone, Debug, Args)]
+pub struct RejoinArgs {
+    /// Where a member of the cluster is reached
+    #[arg(value_name = "IP[:PORT]")]
+    pub member: NodeAddress,
     /// Where the token comes from.
     #[command(flatten)]
     pub token: TokenSource,
     /// The address at which other nodes reach this one [default: the one from which the member is reached]
     #[arg(long, value_name = "IP[:PORT]")]
     pub address: Option<NodeAddress>,
-    /// Only say what would happen, beginning with what stands against it; fails if something does
-    #[arg(long)]
-    pub plan: bool,
 }
 
-/// Where a token comes from; from the terminal, if nothing is given.
+/// A SHA-256 has 32 bytes.
+const FINGERPRINT_DIGITS: usize = 64;
+
+/// Hexadecimal digits, with or without colons and in either case, as tools print them; answered without and in lower case.
+fn fingerprint(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
+    if digits.len() != FINGERPRINT_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("{text:?} is no fingerprint: it is 64 hexadecimal digits"));
+    }
+    Ok(digits)
+}
+
+/// Where a token comes from.
 #[derive(Clone, Debug, Args)]
 pub struct TokenSource {
-    /// The token of `node token create`. Others see it in the list of processes: --token-file is better, and without either
-    /// it is asked for
+    /// The token of `node token create`. Others see it in the list of processes: --token-file is better
     #[arg(long, env = "ACP_TOKEN", hide_env_values = true, value_name = "TOKEN", conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// A file whose first line is the token; - is the standard input
+    /// A file whose first line is the token; - is the standard input, on a terminal it is asked for
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }

@@ -15,6 +15,25 @@ pub enum ObjectVerb {
         kind: Kind,
         /// Its name
         name: String,
+        /// Show what was asked of it when the entry of this index had been applied
+        #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "consistent")]
+        at: Option<u64>,
+        /// Show it with everything that was acknowledged anywhere before: needs a quorum
+        #[arg(long)]
+        consistent: bool,
+    },
+    /// Show in what an object's spec differs between two indexes of the log
+    Diff {
+        /// node, system, network, pool or image
+        kind: Kind,
+        /// Its name, which it has at both
+        name: String,
+        /// The one index
+        #[arg(value_name = "A", value_parser = clap::value_parser!(u64).range(1..))]
+        from: u64,
+        /// The other one
+        #[arg(value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
+        to: u64,
     },
     /// List objects of a kind
     List {

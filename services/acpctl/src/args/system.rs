@@ -36,6 +36,9 @@ pub enum SystemVerb {
         /// Start it whenever the node starts
         #[arg(long)]
         autostart: bool,
+        /// It may run on other nodes, too, and therefore only under a lease; without it, its node runs it without asking anybody
+        #[arg(long)]
+        floating: bool,
         /// Start it as soon as it is created, for which its disks are waited for
         #[arg(long)]
         start: bool,

@@ -1,5 +1,6 @@
 //! `acpctl cluster`.
 
+mod backup;
 pub(super) mod status;
 
 use acp_base::Failure;
@@ -29,7 +30,20 @@ pub(super) async fn run(session: &mut Session, verb: ClusterVerb) -> Result<u8, 
             entered(session, &before, &joined, &sentence)
         }
         ClusterVerb::Status => status::run(session).await,
+        ClusterVerb::Backup { file, force } => backup::make(session, &file, force).await,
+        ClusterVerb::Restore { file, plan } => backup::restore(session, &file, plan).await,
+        ClusterVerb::Voters { count } => voters(session, count).await,
     }
+}
+
+async fn voters(session: &mut Session, count: u32) -> Result<u8, Failure> {
+    let status = session.acp().quorum().set_voters(count).await?;
+    let now = status.voters.iter().filter(|voter| voter.role != "learner").count();
+    let noun = if count == 1 { "voter" } else { "voters" };
+    let sentence =
+        format!("the cluster shall have {count} {noun}, and has {now}; see: {}", session.advice("hub status"));
+    session.out.done(&sentence, &to_value(&status)?)?;
+    Ok(crate::DONE)
 }
 
 /// The hash of root's key, with which root of this node will have rights on the others: for root alone, and on the node where
@@ -39,6 +53,11 @@ pub(super) fn root_key_to_enter_with(session: &Session, status: &AgentStatus) ->
         let text = format!("node {} is in cluster {} already; see: acpctl cluster status", status.name, cluster.name);
         return Err(Failure::precondition(text));
     }
+    root_key_of(session, status)
+}
+
+/// The same of a node that may be in a cluster already.
+pub(super) fn root_key_of(session: &Session, status: &AgentStatus) -> Result<Option<String>, Failure> {
     if is_root_here(session) { root_key::ensure(status.root_key_path.as_ref()).map(Some) } else { Ok(None) }
 }
 

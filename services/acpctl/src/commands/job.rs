@@ -3,7 +3,7 @@
 use acp_base::{Code, Failure, Uid};
 use acp_wire_model::Kind;
 
-use super::{list, show};
+use super::{list, short_id::select, show};
 use crate::{args::JobVerb, session::Session, wait};
 
 /// The services that have jobs.
@@ -40,19 +40,9 @@ async fn find(session: &Session, text: &str) -> Result<Uid, Failure> {
     }
     let jobs = session.list(Kind::Job, Vec::new()).await?;
     let names: Vec<_> = jobs.iter().map(|job| job.name.as_str()).collect();
-    select(&names, text)?.parse().map_err(|error| Failure::internal(format!("a job's id is none: {error}")))
-}
-
-fn select<'a>(names: &[&'a str], text: &str) -> Result<&'a str, Failure> {
-    let is_wanted = |name: &&&str| !text.is_empty() && (name.starts_with(text) || name.ends_with(text));
-    let mut found = names.iter().filter(is_wanted);
-    match (found.next(), found.next()) {
-        (Some(name), None) => Ok(name),
-        (Some(one), Some(other)) => Err(Failure::invalid(format!(
-            "{text:?} is the beginning or end of several jobs, like {one} and {other}: give more of it"
-        ))),
-        (None, _) => Err(Failure::not_found(format!("there is no job {text:?}; see: acpctl job list"))),
-    }
+    select(&names, text, "job", "job list")?
+        .parse()
+        .map_err(|error| Failure::internal(format!("a job's id is none: {error}")))
 }
 
 /// The service that owns a job: asked directly, since a job that has just begun may not be an object yet.
@@ -66,19 +56,4 @@ async fn owner(session: &Session, id: Uid) -> Result<&'static str, Failure> {
         }
     }
     Err(silent.unwrap_or_else(|| Failure::not_found(format!("there is no job {id}; see: acpctl job list"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_of_an_id_is_enough_if_it_is_unique() {
-        let names = ["0195-aaaa", "0195-bbbb"];
-        assert_eq!(select(&names, "bbbb").expect("unique"), "0195-bbbb");
-        assert_eq!(select(&names, "0195-a").expect("unique"), "0195-aaaa");
-        assert_eq!(select(&names, "0195").expect_err("two").code, Code::InvalidArgument);
-        assert_eq!(select(&names, "cc").expect_err("none").code, Code::NotFound);
-        assert_eq!(select(&names, "").expect_err("none").code, Code::NotFound);
-    }
 }

@@ -1,31 +1,52 @@
 //! `acpctl node`.
 
+mod ask;
 mod join;
 mod members;
+mod requests;
 mod token;
 
-use acp_base::{Code, Failure};
+use acp_base::{Code, Failure, Name};
 use acp_wire_api::{
     Empty,
     agent::{GetStatus, LeaveCluster, LeaveClusterRequest},
-    hub::{RemoveNode, RemoveNodeRequest},
+    hub::NodePlan,
 };
 use serde_json::json;
 
-use super::cluster::{AGENT, HUB, is_root_here};
+use super::cluster::{AGENT, is_root_here};
 use crate::{
-    args::{NameArg, NodeVerb},
+    args::{NodeAddress, NodeVerb},
+    output::to_value,
     root_key,
     session::Session,
 };
+
+/// The port of an agent, where an address names none.
+const AGENT_PORT: u16 = 9932;
+
+/// The exit status of a plan that cannot be carried out: what doing it would end with.
+const CANNOT: u8 = Code::FailedPrecondition.exit_status();
 
 pub(super) async fn run(session: &mut Session, verb: NodeVerb) -> Result<u8, Failure> {
     match verb {
         NodeVerb::List => members::list(session).await,
         NodeVerb::Show(node) => members::show(session, &node.name).await,
         NodeVerb::Join(arguments) => join::run(session, arguments).await,
+        NodeVerb::Rejoin(arguments) => join::again(session, arguments).await,
         NodeVerb::Leave { force } => leave(session, force).await,
-        NodeVerb::Remove(node) => remove(session, node).await,
+        NodeVerb::Remove { name, plan: false } => remove(session, name).await,
+        NodeVerb::Remove { name, plan: true } => plan_remove(session, name).await,
+        NodeVerb::Rename { name, to } => rename(session, name, to).await,
+        NodeVerb::Readdress { name, address } => readdress(session, name, &address).await,
+        NodeVerb::Park(node) => park(session, node.name).await,
+        NodeVerb::Unpark(node) => {
+            session.acp().nodes().unpark(node.name.clone()).await?;
+            done(session, &node.name, "is expected again")
+        }
+        NodeVerb::Requests => requests::list(session).await,
+        NodeVerb::Approve { id } => requests::approve(session, &id).await,
+        NodeVerb::Reject { id } => requests::reject(session, &id).await,
         NodeVerb::Token(verb) => token::run(session, verb).await,
     }
 }
@@ -55,11 +76,48 @@ fn hint(mut failure: Failure, force: bool) -> Failure {
     failure
 }
 
-async fn remove(session: &mut Session, node: NameArg) -> Result<u8, Failure> {
-    let name = node.name;
+async fn remove(session: &mut Session, name: Name) -> Result<u8, Failure> {
     session
         .confirm(&format!("take node {name} out of the cluster; its certificate and root's key of it count no more"))?;
-    session.call::<RemoveNode>(HUB, RemoveNodeRequest { name: name.clone() }).await?;
-    session.out.done(&format!("node {name} is removed"), &json!({ "name": name }))?;
+    session.acp().nodes().remove(name.clone()).await?;
+    done(session, &name, "is removed")
+}
+
+async fn plan_remove(session: &mut Session, name: Name) -> Result<u8, Failure> {
+    let plan = session.acp().nodes().plan_remove(name.clone()).await?;
+    session.out.done(render(&name, &plan).trim_end(), &to_value(&plan)?)?;
+    Ok(if plan.clashes.is_empty() { crate::DONE } else { CANNOT })
+}
+
+/// What stands against it comes first.
+fn render(name: &Name, plan: &NodePlan) -> String {
+    let clashes = plan.clashes.iter().map(|clash| format!("cannot remove {name}: {clash}\n"));
+    let effects = plan.effects.iter().map(|effect| format!("{effect}\n"));
+    let text: String = clashes.chain(effects).collect();
+    if text.is_empty() { format!("node {name} would be removed, and nothing else would change\n") } else { text }
+}
+
+async fn rename(session: &mut Session, name: Name, to: Name) -> Result<u8, Failure> {
+    session.acp().nodes().rename(name.clone(), to.clone()).await?;
+    session.out.done(&format!("node {name} is called {to} now"), &json!({ "name": to, "was": name }))?;
+    Ok(crate::DONE)
+}
+
+async fn readdress(session: &mut Session, name: Name, address: &NodeAddress) -> Result<u8, Failure> {
+    let address = address.with_port(AGENT_PORT);
+    session.acp().nodes().readdress(name.clone(), address.clone()).await?;
+    session
+        .out
+        .done(&format!("node {name} is reached at {address} now"), &json!({ "name": name, "address": address }))?;
+    Ok(crate::DONE)
+}
+
+async fn park(session: &mut Session, name: Name) -> Result<u8, Failure> {
+    session.acp().nodes().park(name.clone()).await?;
+    done(session, &name, "is set aside; acpctl node unpark expects it again")
+}
+
+fn done(session: &mut Session, name: &Name, what: &str) -> Result<u8, Failure> {
+    session.out.done(&format!("node {name} {what}"), &json!({ "name": name }))?;
     Ok(crate::DONE)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-use acp_base::{ByteSize, Code, Failure};
+use acp_base::{ByteSize, Code, Failure, Name};
 use acp_client::ServiceClient;
 use acp_wire_api::{
     Empty, Method,
@@ -12,7 +12,7 @@ use acp_wire_api::{
     framework::{ListUnits, Unit},
     hypervisor::{GetNode, GetNodeReply},
 };
-use acp_wire_model::{Kind, unit::UnitState};
+use acp_wire_model::{Kind, Object, unit::UnitState};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The daemons of a node, in start order.
-const DAEMONS: [&str; 8] = ["framework", "cluster", "storage", "network", "hypervisor", "hub", "agent", "api"];
+const DAEMONS: [&str; 8] = ["framework", "hub", "cluster", "storage", "network", "hypervisor", "agent", "api"];
 
 /// How long one daemon may take if the caller gives no time: somebody looks at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -86,11 +86,15 @@ async fn ask(session: &Session) -> Result<Node, Failure> {
     }
     let others = units.iter().filter(|unit| !DAEMONS.contains(&unit.name.as_str()));
     problems.extend(others.filter_map(unit_problem));
+    if let Some(degraded) = cluster.as_ref().ok().map(|status| &status.degraded).filter(|text| !text.is_empty()) {
+        problems.push(format!("the cluster database is degraded: {degraded}; see: acpctl cluster status"));
+    }
     if let Some(stalled) = cluster.as_ref().ok().map(|status| &status.stalled).filter(|stalled| !stalled.is_empty()) {
         problems.push(format!("the cluster database does not go on: {stalled}"));
     }
     // Who did not answer here did not answer for its health either, which is a problem already.
-    let counts = counts.unwrap_or_default();
+    let own = cluster.as_ref().ok().map(|status| &status.node);
+    let counts = tally(&counts.unwrap_or_default(), own);
     problems.extend(object_problems(&counts));
     Ok(Node { cluster: cluster.ok(), agent: agent.ok(), host: host.ok(), services, counts, problems })
 }
@@ -103,21 +107,36 @@ fn patient(session: &Session, noun: &str) -> Result<ServiceClient, Failure> {
     Ok(session.daemon(noun)?.deadline(session.timeout().unwrap_or(PATIENCE)))
 }
 
-/// How many objects there are in which state.
-async fn count(session: &Session) -> Result<BTreeMap<&'static str, BTreeMap<String, u64>>, Failure> {
+type Objects = Vec<(&'static str, Vec<Object>)>;
+
+/// The objects that are counted.
+async fn count(session: &Session) -> Result<Objects, Failure> {
     let limit = session.timeout().unwrap_or(PATIENCE);
     let late = || Failure::new(Code::DeadlineExceeded, "cluster did not list its objects in time");
-    let mut counts = BTreeMap::new();
+    let mut lists = Vec::new();
     for (plural, kind) in [("pools", Kind::Pool), ("networks", Kind::Network), ("systems", Kind::System)] {
         let objects =
             tokio::time::timeout(limit, session.list(kind, Vec::new())).await.map_err(|_elapsed| late())??;
-        let states: &mut BTreeMap<String, u64> = counts.entry(plural).or_default();
-        for object in &objects {
+        lists.push((plural, objects));
+    }
+    Ok(lists)
+}
+
+/// How many of the node's own objects are in which state: those of other nodes are the whole cluster's, and known there.
+fn tally(lists: &Objects, own: Option<&Name>) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
+    let is_elsewhere = |object: &&Object| match (object.spec["node"].as_str(), own) {
+        (Some(node), Some(own)) => node != own.as_str(),
+        _ => false,
+    };
+    let mut counts = BTreeMap::new();
+    for (plural, objects) in lists {
+        let states: &mut BTreeMap<String, u64> = counts.entry(*plural).or_default();
+        for object in objects.iter().filter(|object| !is_elsewhere(object)) {
             let state = view::of(object)["status"]["state"].as_str().unwrap_or("unknown").to_owned();
             *states.entry(state).or_default() += 1;
         }
     }
-    Ok(counts)
+    counts
 }
 
 /// A daemon's row: its unit, if the framework says, and its own word on its health.

@@ -14,9 +14,26 @@ use crate::{args::SystemVerb, console, session::Session, wait};
 
 const HYPERVISOR: &str = "hypervisor";
 
+/// Verbs that act on a system act where it is at home; looking at it needs no other node.
 pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, Failure> {
+    if let Some(name) = acts_on(&verb) {
+        session.go_to_system(name).await?;
+    }
     match verb {
-        SystemVerb::Create { name, image, cpus, memory, disk, pool, on, networks, autostart, start, wait } => {
+        SystemVerb::Create {
+            name,
+            image,
+            cpus,
+            memory,
+            disk,
+            pool,
+            on,
+            networks,
+            autostart,
+            floating,
+            start,
+            wait,
+        } => {
             session.place(on.as_ref()).await?;
             let request = CreateSystemRequest {
                 name: name.clone(),
@@ -27,6 +44,7 @@ pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, F
                 pool,
                 networks,
                 autostart,
+                floating,
             };
             let created = session.acp().systems().create(request).await?;
             let job = Started { job: Some(created.job) };
@@ -63,6 +81,20 @@ pub(super) async fn run(session: &mut Session, verb: SystemVerb) -> Result<u8, F
         }
         SystemVerb::Console { name, backlog } => console::run(session, &name, backlog).await,
         SystemVerb::Log { name, bytes, follow } => log(session, &name, bytes, follow).await,
+    }
+}
+
+/// The system whose node has to be found before anything is done.
+const fn acts_on(verb: &SystemVerb) -> Option<&Name> {
+    match verb {
+        SystemVerb::Create { .. } | SystemVerb::List | SystemVerb::Show(_) => None,
+        SystemVerb::Start { name, .. }
+        | SystemVerb::Stop { name, .. }
+        | SystemVerb::Shutdown { name, .. }
+        | SystemVerb::Delete { name, .. }
+        | SystemVerb::Console { name, .. }
+        | SystemVerb::Log { name, .. } => Some(name),
+        SystemVerb::Reset(system) => Some(&system.name),
     }
 }
 

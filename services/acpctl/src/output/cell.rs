@@ -3,7 +3,7 @@
 use acp_base::ByteSize;
 use serde_json::Value;
 
-use super::{STALE_MS, age, until};
+use super::{STALE_MS, age, instant, until};
 
 /// How a value is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(crate) enum Style {
     Since,
     /// Milliseconds since the Unix epoch, as the time until then.
     Until,
+    /// Milliseconds since the Unix epoch, as universal time.
+    Instant,
+    /// The elements, joined.
+    Joined,
     /// The beginning of a digest.
     Digest,
     /// The number of elements.
@@ -60,7 +64,7 @@ impl Tone {
         match state {
             "running" | "ready" | "up" | "online" | "succeeded" => Self::Good,
             "failed" | "degraded" | "backoff" | "offline" => Self::Bad,
-            "stopped" | "cancelled" | "" => Self::Neutral,
+            "stopped" | "cancelled" | "parked" | "" => Self::Neutral,
             _ => Self::Watch,
         }
     }
@@ -76,6 +80,9 @@ pub(super) struct Cell {
 /// What stands where there is nothing to say.
 const NOTHING: &str = "-";
 
+/// What stands for a state that nobody has told.
+const UNKNOWN: &str = "?";
+
 /// Digits of a digest that are shown; enough to tell images apart by eye.
 const DIGEST_DIGITS: usize = 12;
 
@@ -88,7 +95,8 @@ impl Style {
             (Self::Age, Some(_)) if is_stale(row) => Tone::Watch,
             _ => Tone::Neutral,
         };
-        let mut text = text.unwrap_or_else(|| NOTHING.to_owned());
+        let is_unsaid = self == Self::State && row["status"].is_null();
+        let mut text = text.unwrap_or_else(|| if is_unsaid { UNKNOWN } else { NOTHING }.to_owned());
         if self == Self::Age && is_stale(row) {
             text.push_str(" stale");
         }
@@ -103,6 +111,8 @@ impl Style {
             Self::Percent => value.as_f64().map(|percent| format!("{percent:.0}%")),
             Self::Since => value.as_u64().map(|ms| age(now_ms.saturating_sub(ms))),
             Self::Until => value.as_u64().map(|ms| until(ms, now_ms)),
+            Self::Instant => value.as_u64().and_then(instant),
+            Self::Joined => value.as_array().map(|elements| elements.iter().map(plain).collect::<Vec<_>>().join(",")),
             Self::Digest => value.as_str().map(|digest| digest.chars().take(DIGEST_DIGITS).collect()),
             Self::Count => value.as_array().map(|elements| elements.len().to_string()),
             Self::Each(key) => value.as_array().map(|elements| each(elements, key)),
@@ -158,6 +168,9 @@ mod tests {
         assert_eq!(text(Style::Since, json!(140_000)), "0s");
         assert_eq!(text(Style::Until, json!(140_000)), "in 40s");
         assert_eq!(text(Style::Until, json!(40_000)), "expired");
+        assert_eq!(text(Style::Instant, json!(1_795_296_892_345_u64)), "2026-11-21T21:34:52Z");
+        assert_eq!(text(Style::Joined, json!(["a", "b"])), "a,b");
+        assert_eq!(text(Style::Joined, json!([])), "-");
         assert_eq!(text(Style::Digest, json!("0123456789abcdef")), "0123456789ab");
         assert_eq!(text(Style::Count, json!([1, 2])), "2");
         assert_eq!(text(Style::Each("network"), json!([{"network": "a"}, {"network": "b"}, {}])), "a,b");

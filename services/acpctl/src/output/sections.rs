@@ -5,7 +5,7 @@ use std::fmt::Write;
 use acp_base::ByteSize;
 use serde_json::{Map, Value};
 
-use super::{age, cell::plain};
+use super::{age, cell::plain, instant};
 
 const HEAD: [&str; 6] = ["name", "kind", "uid", "version", "reporter", "age_ms"];
 const SECTIONS: [(&str, &str); 3] = [("spec", "Spec"), ("status", "Status"), ("stats", "Stats")];
@@ -85,7 +85,7 @@ fn scalar(key: &str, value: &Value) -> String {
     let number = value.as_u64();
     let text = match key {
         "age_ms" => number.map(age),
-        "since_ms" | "started_ms" | "ended_ms" | "joined_ms" => number.and_then(instant),
+        "since_ms" | "started_ms" | "ended_ms" | "joined_ms" | "time_ms" => number.and_then(instant),
         _ if key.ends_with("_bytes") => number.map(|bytes| ByteSize(bytes).to_string()),
         _ if key.ends_with("_ms") => number.map(|ms| format!("{}.{:03}s", ms / 1000, ms % 1000)),
         _ if key.ends_with("_percent") => value.as_f64().map(|percent| format!("{percent:.1}%")),
@@ -94,10 +94,6 @@ fn scalar(key: &str, value: &Value) -> String {
         _ => None,
     };
     text.unwrap_or_else(|| plain(value))
-}
-
-fn instant(ms: u64) -> Option<String> {
-    jiff::Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok().map(|instant| instant.to_string())
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ mod tests {
 NAME                STATE     REASON
 a-rather-long-name  up        -
 b                   degraded  dnsmasq is äway
-c                   -         -
+c                   ?         -
 ";
         assert_eq!(render(&rows, &COLUMNS, false), expected);
     }

@@ -1,6 +1,8 @@
 //! Verbs for the cluster, its nodes, tokens and keys.
 
 mod bench;
+mod control;
+mod voters;
 
 use std::{os::unix::fs::PermissionsExt, process::Stdio};
 
@@ -21,7 +23,7 @@ fn kept_hash(bench: &Bench) -> String {
     let text = std::fs::read_to_string(bench.root_key()).expect("kept");
     let secret = text.trim_end();
     assert!(secret.starts_with("acpk.") && secret.len() == 69, "{secret}");
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+    acp_base::to_hex(&Sha256::digest(secret))
 }
 
 fn is_root() -> bool {
@@ -88,9 +90,11 @@ async fn a_token_comes_from_a_file_or_the_environment_and_is_never_said() {
     assert!(run.await.expect("acpctl ends").expect("acpctl ran").status.success());
     assert_eq!(bench.heard.take()[0].1["token"], TOKEN);
 
-    let run = bench.run("node join 10.0.0.1").await;
-    assert_eq!(run.status, Some(64));
-    assert!(run.err.contains("--token-file"), "{}", run.err);
+    for line in ["node join 10.0.0.1 --plan", "node rejoin 10.0.0.1"] {
+        let run = bench.run(line).await;
+        assert_eq!(run.status, Some(64), "{line}");
+        assert!(run.err.contains("--token-file"), "{}", run.err);
+    }
     let run = bench.run("node join 10.0.0.1 --token acpk.secret").await;
     assert_eq!(run.status, Some(64));
     assert!(run.err.contains("this is no token") && !run.err.contains("acpk.secret"), "{}", run.err);
@@ -105,7 +109,7 @@ async fn a_token_is_asked_for_on_a_terminal_and_not_shown() {
     for (keys, status) in [(format!("{TOKEN}x\x7f\r"), 0), ("acpt.\x03".to_owned(), 8)] {
         let (mut screen, theirs) = terminal();
         let stream = || Stdio::from(theirs.try_clone().expect("cloned"));
-        let mut command = bench.node.command("node join 10.0.0.1");
+        let mut command = bench.node.command("node join 10.0.0.1 --token-file -");
         let mut child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("acpctl runs");
         let mut seen = String::new();
         until(&mut screen, &mut seen, "Token: ").await;
@@ -164,9 +168,10 @@ async fn members_are_listed_with_and_without_the_control_plane() {
     let bench = Bench::new(Cluster::Here, true);
     let table = bench.run("node list").await.success();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["NAME", "STATE", "ADDRESS", "CONTROLLER", "SINCE", "JOINED", "AGE"]);
-    assert_eq!(lines[1][..5], ["n1", "online", "10.0.0.1:9932", "yes", "5s"]);
-    assert_eq!(lines[2][..5], ["n2", "offline", "10.0.0.2:9932", "no", "-"]);
+    assert_eq!(lines[0], ["NAME", "STATE", "ADDRESS", "CONTROLLER", "ROLES", "SINCE", "JOINED", "AGE"]);
+    assert_eq!(lines[1][..6], ["n1", "online", "10.0.0.1:9932", "yes", "edge,core", "5s"]);
+    assert_eq!(lines[2][..6], ["n2", "offline", "10.0.0.2:9932", "no", "-", "-"]);
+    assert_eq!(lines[3][..2], ["n3", "parked"]);
     let shown = bench.run("node show n2 -o json").await.json();
     assert_eq!(
         (&shown["status"]["state"], &shown["status"]["links"][0]["class"]),
@@ -192,8 +197,13 @@ async fn members_are_listed_with_and_without_the_control_plane() {
 async fn cluster_status_says_what_is_wrong() {
     let run = Bench::new(Cluster::Here, true).run("cluster status").await;
     assert_eq!(run.status, Some(75), "{run:?}");
+    assert!(
+        run.out.contains("Leader:      n1, of 3 voters") && run.out.contains("epoch 1-0a, index 42"),
+        "{}",
+        run.out
+    );
     assert!(run.out.contains("Cluster:     lab (") && run.out.contains("hub heard 1.2 s ago"), "{}", run.out);
-    assert!(run.out.contains("1 of 2 nodes are offline"), "{}", run.out);
+    assert!(run.out.contains("2 of 3 nodes are offline"), "{}", run.out);
     let run = Bench::new(Cluster::Lost, true).run("cluster status -o json").await;
     assert_eq!(run.status, Some(75), "{run:?}");
     let status: Value = serde_json::from_str(&run.out).expect("JSON");

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     console::add_vmm,
     jobs::add_hypervisor,
-    node::{Node, system},
+    node::{Node, system, system_on, unseen},
 };
 
 /// Nodes `n1`, where the program runs, and `n2`, with a cluster service each that has one system.
@@ -36,7 +36,7 @@ impl Pair {
         let nodes = Nodes::start();
         let (mut here, mut there) = (Node::of(&nodes, "n1"), Node::of(&nodes, "n2"));
         here.add_cluster(vec![system(7, "near", "running")]);
-        there.add_cluster(vec![system(1, "far", "running"), system(2, "off", "stopped")]);
+        there.add_cluster(vec![system_on("n2", 1, "far", "running"), system_on("n2", 2, "off", "stopped")]);
         Self { nodes, here, there }
     }
 }
@@ -204,8 +204,9 @@ async fn files_of_this_node_are_refused_with_what_to_do_instead() {
 async fn a_system_is_placed_by_creating_it_there() {
     let mut pair = Pair::start();
     let mut router = Router::new();
-    router.once::<CreateSystem, _, _>(|_call| {
-        let (uid, job) = (acp_base::Uid::from_u128(5), acp_base::Uid::from_u128(6));
+    router.once::<CreateSystem, _, _>(|call| {
+        let number = if call.request.floating { 7 } else { 6 };
+        let (uid, job) = (acp_base::Uid::from_u128(5), acp_base::Uid::from_u128(number));
         std::future::ready(Ok(CreateSystemReply { uid, index: 1, job }))
     });
     pair.there.add("hypervisor", acp_wire_api::hypervisor::interface(), &[CreateSystem::NAME], router);
@@ -213,7 +214,53 @@ async fn a_system_is_placed_by_creating_it_there() {
         let said = pair.here.run(line).await.success();
         assert!(said.contains("acpctl --node n2 job watch "), "{said}");
     }
+    let floating = pair.here.run("system create s --image i --on n2 --floating -o json").await.json();
+    assert_eq!(floating["job"], json!(acp_base::Uid::from_u128(7)));
     let run = pair.here.run("--node n1 system create s --image i --on n2").await;
     assert_eq!(run.status, Some(64));
     assert!(run.err.contains("--on n2 contradicts --node n1"), "{}", run.err);
+}
+
+#[tokio::test]
+async fn a_system_is_acted_on_where_it_is_at_home() {
+    let nodes = Nodes::start();
+    let (mut here, mut there) = (Node::of(&nodes, "n1"), Node::of(&nodes, "n2"));
+    here.add_cluster(vec![system(7, "near", "running"), unseen(system_on("n2", 1, "demo", "running"))]);
+    there.add_cluster(vec![system_on("n2", 1, "demo", "running")]);
+    add_hypervisor(&mut there);
+    let said = here.run("system start demo").await.success();
+    assert!(said.contains("follow it with: acpctl --node n2 job watch "), "{said}");
+    assert_eq!(here.run("system start demo --wait").await.success(), "system demo is running\n");
+    let run = here.run("--node n1 --timeout 500ms system start demo").await;
+    assert_eq!(run.status, Some(75), "a node that is named is asked: {run:?}");
+    assert!(run.err.contains("hypervisor"), "{}", run.err);
+
+    add_vmm(&mut there);
+    let mut command = here.command("system console demo");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("acpctl runs");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(b"abc").await.expect("typed");
+    drop(input);
+    let output = timeout(LIMIT, child.wait_with_output()).await.expect("it ends").expect("it ran");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "life 0 at 1000\r\nABC");
+}
+
+#[tokio::test]
+async fn lists_are_the_whole_clusters_and_say_what_is_not_known_here() {
+    let nodes = Nodes::start();
+    let mut here = Node::of(&nodes, "n1");
+    here.add_cluster(vec![unseen(system_on("n2", 1, "far", "running")), system(7, "near", "running")]);
+    let run = here.run("system list").await;
+    let lines: Vec<Vec<&str>> = run.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        (run.status, lines[1][..2].to_vec(), lines[2][..2].to_vec()),
+        (Some(0), vec!["far", "?"], vec!["near", "running"])
+    );
+    assert_eq!(run.err, "states on other nodes (n2) are known there alone: acpctl --node n2 system list\n");
+    let listed = here.run("system list -o json").await.json();
+    assert_eq!((&listed[0]["status"], &listed[0]["spec"]["node"]), (&Value::Null, &json!("n2")));
+    let status = here.run("status -o json").await;
+    let status: Value = serde_json::from_str(&status.out).expect("JSON");
+    assert_eq!(status["systems"], json!({ "running": 1 }), "those of the node alone");
 }

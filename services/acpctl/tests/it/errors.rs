@@ -16,11 +16,12 @@ use crate::node::{Counts, Node};
 #[tokio::test]
 async fn without_a_node_it_is_said_at_once() {
     let node = Node::new();
-    let run = node.run("system list").await;
-    assert_eq!(run.status, Some(75));
-    assert!(run.err.starts_with("error: cluster is not running: there is no socket "), "{}", run.err);
-    assert_eq!(run.err.lines().count(), 1);
-    assert_eq!(run.out, "");
+    for line in ["system list", "event list", "event follow --from 1", "object get system s --at 1", "lease list"] {
+        let run = node.run(line).await;
+        assert_eq!(run.status, Some(75), "{line}");
+        assert!(run.err.starts_with("error: cluster is not running: there is no socket "), "{line}: {}", run.err);
+        assert_eq!((run.err.lines().count(), run.out.as_str()), (1, ""), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod cluster;
 mod console;
 mod elsewhere;
 mod errors;
+mod events;
 mod jobs;
 mod node;
 mod results;

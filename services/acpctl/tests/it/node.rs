@@ -13,7 +13,7 @@ use acp_dev_nodes::Nodes;
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Interface, Method,
-    cluster::{Get, GetReply, List, ListReply},
+    cluster::{Get, GetReply, GetStatus, List, ListReply, Status},
 };
 use acp_wire_model::{
     Kind, Object,
@@ -92,7 +92,10 @@ impl Node {
                 reply.ok_or_else(|| Failure::not_found(format!("there is no {} {name:?}", call.request.kind))),
             )
         });
-        self.add("cluster", acp_wire_api::cluster::interface(), &[List::NAME, Get::NAME], router);
+        let status = database(self.name);
+        router.once::<GetStatus, _, _>(move |_call| std::future::ready(Ok(status.clone())));
+        let played = [List::NAME, Get::NAME, GetStatus::NAME];
+        self.add("cluster", acp_wire_api::cluster::interface(), &played, router);
         objects
     }
 
@@ -148,6 +151,41 @@ impl Run {
     pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.success()).expect("JSON")
     }
+}
+
+/// What the cluster service of a node says of itself.
+pub(crate) fn database(node: &str) -> Status {
+    Status {
+        cluster: Uid::from_u128(9),
+        node_uid: Uid::from_u128(1),
+        node: node.parse().expect("a name"),
+        epoch: "1-0a".into(),
+        index: 42,
+        hash: String::new(),
+        objects: 1,
+        slots: 1,
+        watches: 0,
+        store_bytes: 0,
+        stalled: String::new(),
+        source: "hub".into(),
+        heard_ms: Some(100),
+        degraded: String::new(),
+        feature_level: 1,
+        anchor: 1,
+    }
+}
+
+/// A system as its own node has it.
+pub(crate) fn system_on(node: &str, number: u128, name: &str, state: &str) -> Object {
+    let mut object = system(number, name, state);
+    object.spec["node"] = node.into();
+    object
+}
+
+/// A system as another node than its own has it.
+pub(crate) fn unseen(mut object: Object) -> Object {
+    object.slots.clear();
+    object
 }
 
 /// A system as the cluster has it.

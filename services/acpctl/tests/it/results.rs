@@ -89,6 +89,9 @@ async fn help_version_and_completion_need_no_node() {
     assert!(node.run("--version").await.success().starts_with("acpctl "));
     assert!(node.run("help system create").await.success().contains("--memory"));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(node.run(&format!("completion {shell}")).await.success().contains("acpctl"));
+        let script = node.run(&format!("completion {shell}")).await.success();
+        for word in ["acpctl", "recover", "readdress", "verify", "consistent", "fingerprint", "floating"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
     }
 }

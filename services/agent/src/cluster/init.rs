@@ -21,15 +21,17 @@ use crate::{dial, limits::HUB_LIMIT, node::Node, socket};
 /// Has this node's hub make a cluster with it.
 pub(crate) async fn init(node: Arc<Node>, request: InitClusterRequest) -> Result<Joined, Failure> {
     let _changing = node.changing.lock().await;
-    must_be_alone(&node)?;
+    must_be_alone(&node).await?;
     check_hash(request.root_key_hash.as_ref())?;
     let (listener, port) = listen(&node).await?;
-    let address = match &request.address {
+    let address = match request.address.as_ref().or(node.config.address.as_ref()) {
         Some(text) => with_port(text, port)?,
         None => SocketAddr::new(own_address(node.config.listen.ip())?, port),
     };
-    let terms = Terms { address, root_key_hash: request.root_key_hash.clone(), token: None };
-    let ask = hub::InitClusterRequest { cluster: request.name, node: newcomer(&node, address, request.root_key_hash)? };
+    let root_key_hash = request.root_key_hash;
+    let ask =
+        hub::InitClusterRequest { cluster: request.name, node: newcomer(&node, address, root_key_hash.clone()).await? };
+    let terms = Terms { me: ask.node.uid, address, root_key_hash, token: None, has_entered: true };
     let id = "init";
     let mut hub = socket::connect(&node, "hub", None).await?;
     let admitted = match hub.call::<InitCluster>(&ask, id, HUB_LIMIT).await {
@@ -40,13 +42,13 @@ pub(crate) async fn init(node: Arc<Node>, request: InitClusterRequest) -> Result
         Err(failure) => return Err(failure),
     };
     point("agent.init.admitted")?;
-    settle(&node, admitted, listener, terms).await
+    settle(&node, admitted, Some(listener), terms).await
 }
 
 /// The cluster that this node has made before, and did not come to keep; nothing if the hub has another one.
 async fn again(node: &Node, ask: &hub::InitClusterRequest) -> Result<Option<Admitted>, Failure> {
     let mut hub = socket::connect(node, "hub", None).await?;
-    hub.ask::<WatchDirectory>(&WatchDirectoryRequest { known: None }).await?;
+    hub.ask::<WatchDirectory>(&WatchDirectoryRequest { known: None, epoch: String::new() }).await?;
     let watched = tokio::time::timeout(HUB_LIMIT, hub.next::<WatchDirectory>()).await;
     let Ok(Ok(Some(directory))) = watched.map(|reply| reply.map(|reply| reply.directory)) else { return Ok(None) };
     let own = node.identity.key.fingerprint().to_string();
@@ -61,7 +63,7 @@ async fn again(node: &Node, ask: &hub::InitClusterRequest) -> Result<Option<Admi
 }
 
 /// An address with the port at which this node listens, unless another was given.
-pub(super) fn with_port(text: &str, port: u16) -> Result<SocketAddr, Failure> {
+pub(crate) fn with_port(text: &str, port: u16) -> Result<SocketAddr, Failure> {
     let mut address = dial::parse(text)?;
     if text.parse::<SocketAddr>().is_err() {
         address.set_port(port);

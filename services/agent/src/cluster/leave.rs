@@ -7,17 +7,24 @@ use acp_io_failpoint::point;
 use acp_wire_api::{Empty, agent::LeaveClusterRequest, hub::Leave};
 
 use crate::{
-    dial,
-    hub_session::{controller, speak},
+    database, dial,
+    hub_session::{limit, speak},
     limits::{HUB_LIMIT, PAUSE_MIN},
-    member::{Member, blocking},
+    member::Member,
     node::Node,
 };
 
 /// Leaves. Whoever is out already, because an earlier call came so far or an operator removed the node, is out.
 pub(crate) async fn leave(node: Arc<Node>, request: LeaveClusterRequest) -> Result<Empty, Failure> {
     let _changing = node.changing.lock().await;
-    let member = node.member().ok_or_else(|| Failure::precondition("this node is in no cluster"))?;
+    let Some(member) = node.member() else {
+        // An earlier call may have come so far.
+        let unreadable = |error| Failure::internal(format!("what is left of the membership cannot be read: {error}"));
+        return match node.store.left().map_err(unreadable)? {
+            Some(_left) => part(&node).await,
+            None => Err(Failure::precondition("this node is in no cluster")),
+        };
+    };
     match tell(&node, &member).await {
         Ok(()) => {}
         Err(failure)
@@ -29,20 +36,31 @@ pub(crate) async fn leave(node: Arc<Node>, request: LeaveClusterRequest) -> Resu
         Err(failure) => return Err(failure),
     }
     point("agent.leave.told")?;
-    // The next membership's id comes first: a node that forgot the old membership and kept its id could enter no cluster.
-    let renewing = Arc::clone(&node);
-    let renewed = blocking(move || renewing.identity.renew()).await;
-    let forgotten = match renewed {
-        Ok(()) => member.leave().await,
-        Err(error) => Err(error),
-    };
-    forgotten.map_err(|error| {
+    member.leave().await.map_err(|error| {
         Failure::unavailable(format!("the membership cannot be forgotten: {error}; repeat the call"))
             .changed(acp_base::Change::Partial)
     })?;
     node.end();
     tracing::info!(cluster = %member.cluster.name, "left the cluster");
-    Ok(Empty {})
+    part(&node).await
+}
+
+/// Has the database go on alone.
+async fn part(node: &Arc<Node>) -> Result<Empty, Failure> {
+    let parted = database::part(node).await;
+    if parted.is_err() {
+        let (drain, parting) = (node.context.drain.clone(), database::keep_parting(Arc::clone(node)));
+        node.context.tasks.spawn("parting", async move {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = parting => {}
+            }
+        });
+    }
+    parted.map(|()| Empty {}).map_err(|failure| {
+        let text = format!("this node has left; its database has not parted from the cluster's log yet: {failure}");
+        Failure::new(failure.code, format!("{text}; it goes on trying")).changed(acp_base::Change::Partial)
+    })
 }
 
 /// Tells the hub. Its node cuts off whoever has left, at times before the answer is read: then it says so the next time.
@@ -68,9 +86,19 @@ async fn tell(node: &Node, member: &Arc<Member>) -> Result<(), Failure> {
     }
 }
 
-/// Whether the control plane's node turns this one away as removed.
+/// Whether this node is out by what it knows, or a controller turns it away as removed.
 async fn is_out(node: &Node, member: &Arc<Member>) -> bool {
-    let Ok(controller) = controller(member) else { return false };
-    let link = dial::link(member, &controller, acp_io_link::Class::Control, &node.context.tasks).await;
-    link.is_err_and(|unreached| unreached.is_removed)
+    if member.is_removed() {
+        return true;
+    }
+    for controller in member.controllers().iter().filter(|controller| controller.uid != member.me) {
+        let link = dial::link(member, controller, acp_io_link::Class::Control, &node.context.tasks);
+        let met = tokio::time::timeout(limit(member).min(HUB_LIMIT), link).await;
+        match met {
+            Ok(Ok(_link)) => return false,
+            Ok(Err(unreached)) if unreached.is_removed => return true,
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    false
 }

@@ -115,3 +115,34 @@ async fn a_cluster_that_was_made_and_not_kept_is_found_again() {
     assert!(n1.status().await.cluster.is_none());
     assert_eq!(n1.init().await.expect("found").cluster, made.cluster);
 }
+
+/// Waits until whoever follows the node is told this of it.
+async fn wait_told(told: &mut acp_io_client::Replies<api::WatchNode>, name: &str, withheld: &[&str]) {
+    let waiting = async {
+        loop {
+            let reply = told.next().await.expect("it goes on").expect("it answers");
+            let units: Vec<&str> = reply.withheld.iter().map(|unit| unit.as_str()).collect();
+            if (reply.name.as_str(), units.as_slice()) == (name, withheld) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("it is told");
+}
+
+#[tokio::test]
+async fn who_follows_a_node_is_told_its_name_and_what_its_roles_keep_from_it() {
+    let (n1, others) = cluster(&["n2"]).await;
+    let mut told = others[0].agent().stream::<api::WatchNode>(Empty {}).await.expect("it answers");
+    wait_told(&mut told, "n2", &[]).await;
+    n1.hub.assign("compute", &["hypervisor", "storage"], &["n1"]);
+    wait_told(&mut told, "n2", &["hypervisor", "storage"]).await;
+    n1.hub.assign("edge", &["storage", "relay"], &["n2"]);
+    wait_told(&mut told, "n2", &["hypervisor"]).await;
+    n1.hub.rename("n2", "a2");
+    wait_told(&mut told, "a2", &["hypervisor"]).await;
+    let uid = others[0].uid().await;
+    others[0].agent().call::<api::LeaveCluster>(LeaveClusterRequest { force: false }).await.expect("left");
+    wait_told(&mut told, "n2", &[]).await;
+    assert!(n1.hub.directory().removed.contains(&uid), "on its own no role counts");
+}

@@ -6,17 +6,21 @@ use std::{
 };
 
 use acp_base::{Failure, Name};
-use acp_dev_wait::wait_for;
+use acp_dev_wait::wait_for_async;
 use acp_io_client::{Client, ServiceClient};
 use acp_wire_api::{
     Empty,
     agent::{self as api, JoinClusterRequest, LeaveClusterRequest},
 };
 
-use crate::world::{LIMIT, address, cluster};
+use crate::{
+    database::Database,
+    world::{LIMIT, address, cluster},
+};
 
 struct Program {
     directory: tempfile::TempDir,
+    database: Database,
     child: Child,
 }
 
@@ -27,8 +31,9 @@ impl Program {
         std::fs::create_dir_all(path.join("failpoints")).expect("made");
         std::fs::create_dir_all(path.join("state/agent")).expect("made");
         std::fs::write(path.join("agent.toml"), format!("listen = \"{}:9932\"", address())).expect("written");
+        let database = Database::start(path);
         let child = spawn(path);
-        Self { directory, child }
+        Self { directory, database, child }
     }
 
     fn arm(&self, point: &str) {
@@ -92,16 +97,60 @@ async fn a_join_and_a_leave_that_were_killed_at_any_step_are_repeated() {
         program.again(point);
     }
     assert_eq!(program.join(&member, &token).await.expect("the same token again").as_str(), "n2");
+    assert_eq!(program.database.lock().entered.len(), 1, "the database entered once the node was a member");
+    let before = program.database.lock().node_uid;
     let leave = LeaveClusterRequest { force: false };
     for point in ["agent.leave.told", "agent.member.before-remove"] {
         program.arm(point);
         program.agent().call::<api::LeaveCluster>(leave.clone()).await.expect_err("it is killed");
         program.again(point);
         assert!(program.is_member().await, "it has not forgotten yet");
+        assert_eq!(program.database.lock().parted, 0, "membership comes first");
     }
-    program.agent().call::<api::LeaveCluster>(leave).await.expect("out already");
+    let point = "agent.leave.parted";
+    program.arm(point);
+    program.agent().call::<api::LeaveCluster>(leave).await.expect_err("it is killed");
+    program.again(point);
     assert!(!program.is_member().await);
-    let is_gone =
-        || if program.directory.path().join("state/agent/member.json").exists() { Err("it is there") } else { Ok(()) };
-    wait_for("nothing to be left", LIMIT, is_gone).expect("nothing is");
+    let is_gone = || {
+        let left = ["member.json", "left.json"].map(|name| program.directory.path().join("state/agent").join(name));
+        if left.iter().any(|path| path.exists()) { Err("it is there") } else { Ok(()) }
+    };
+    wait_for_async("nothing to be left", LIMIT, async || is_gone()).await.expect("nothing is");
+    let database = program.database.lock();
+    assert!(database.parted == 1 && database.node_uid != before, "it parted once, under another id from then on");
+}
+
+#[tokio::test]
+async fn a_node_that_left_and_was_killed_parts_by_itself() {
+    let (n1, _others) = cluster(&[]).await;
+    let mut program = Program::start();
+    program.join(&n1.ip.to_string(), &n1.hub.token()).await.expect("joined");
+    // As if it had been killed between the two: the membership is forgotten, the database is as it was.
+    program.child.kill().expect("killed");
+    program.child.wait().expect("it ends");
+    let state = program.directory.path().join("state/agent");
+    std::fs::rename(state.join("member.json"), state.join("left.json")).expect("forgotten");
+    program.child = spawn(program.directory.path());
+    let is_gone = || if state.join("left.json").exists() { Err("it is there") } else { Ok(()) };
+    wait_for_async("the database to part", LIMIT, async || is_gone()).await.expect("it does");
+    assert_eq!(program.database.lock().parted, 1);
+    program.join(&n1.ip.to_string(), &n1.hub.token()).await.expect("it can join again");
+}
+
+#[tokio::test]
+async fn a_member_that_was_killed_before_its_database_had_entered_sees_to_it_by_itself() {
+    let (n1, _others) = cluster(&[]).await;
+    for (point, times) in [("agent.enter.before", 1), ("agent.enter.done", 2)] {
+        let mut program = Program::start();
+        program.arm(point);
+        program.join(&n1.ip.to_string(), &n1.hub.token()).await.expect_err("it is killed");
+        program.again(point);
+        let look = || {
+            let entered = program.database.lock().entered.len();
+            if entered == times { Ok(()) } else { Err(format!("{entered} times")) }
+        };
+        wait_for_async("the database to enter", LIMIT, async || look()).await.expect("it does");
+        assert!(program.is_member().await);
+    }
 }

@@ -24,7 +24,7 @@ use acp_wire_api::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::{database::Database, hub::Hub};
 
 /// How long anything may take beside other builds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -51,6 +51,9 @@ pub(crate) struct Host {
     pub(crate) ip: IpAddr,
     pub(crate) directory: tempfile::TempDir,
     pub(crate) hub: Hub,
+    pub(crate) database: Database,
+    /// What `agent.toml` says of the address.
+    pub(crate) address: Option<String>,
     pub(crate) service: Arc<Service>,
     pub(crate) client: Client,
     agent: Option<Running>,
@@ -96,11 +99,13 @@ impl Host {
     pub(crate) fn new(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let hub = Hub::start(directory.path());
+        let database = Database::start(directory.path());
         let service =
             Arc::new(Service { begun: AtomicUsize::new(0), done: AtomicUsize::new(0), go: Semaphore::new(0) });
         service.start(directory.path());
         let client = Client::new(directory.path());
-        Self { name: name.parse().expect("a name"), ip: address(), directory, hub, service, client, agent: None }
+        let (name, ip) = (name.parse().expect("a name"), address());
+        Self { name, ip, directory, hub, database, address: None, service, client, agent: None }
     }
 
     /// A host on its own.
@@ -116,7 +121,7 @@ impl Host {
         let mut context = Context::for_test("agent", self.directory.path(), (Agent::INTERFACES)());
         context.node = self.name.clone();
         context.identities = identities();
-        let config = Config { listen: SocketAddr::new(self.ip, 9932) };
+        let config = Config { listen: SocketAddr::new(self.ip, 9932), address: self.address.clone() };
         let killed = CancellationToken::new();
         let (running, until) = (context.clone(), killed.clone());
         let thread = std::thread::spawn(move || {

@@ -7,7 +7,7 @@ use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, ListMembers},
     cluster,
-    hub::{ListNodes, Member, NodePresence, RemoveNode, RemoveNodeRequest},
+    hub::{ListNodes, Member, NodePresence, NodeRequest, RemoveNode, Verdict},
     hypervisor::{GetNode, GetNodeReply},
 };
 use serde::Serialize;
@@ -60,6 +60,9 @@ struct Node {
     /// Whether it is online; absent: the control plane does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     online: Option<bool>,
+    /// What the control plane takes it for; absent: it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
     /// For how long that has been so, in milliseconds; absent: it was not seen since the control plane started.
     #[serde(skip_serializing_if = "Option::is_none")]
     for_ms: Option<u64>,
@@ -77,7 +80,7 @@ async fn show(call: Call) -> Result<Found<Node>, Failure> {
 }
 
 async fn remove(call: Call) -> Result<Done, Failure> {
-    call.ask::<RemoveNode>(RemoveNodeRequest { name: call.path("node")? }).await?;
+    call.ask::<RemoveNode>(NodeRequest { name: call.path("node")? }).await?;
     Ok(Done)
 }
 
@@ -99,7 +102,12 @@ async fn nodes(call: &Call) -> Result<Vec<Node>, Failure> {
     let mut presence = presence?;
     let joined = members?.nodes.into_iter().map(|member| {
         let said = presence.remove(&member.name);
-        Node { online: said.as_ref().map(|said| said.online), for_ms: said.and_then(|said| said.for_ms), member }
+        Node {
+            online: said.as_ref().map(|said| said.online),
+            verdict: said.as_ref().map(|said| said.verdict),
+            for_ms: said.and_then(|said| said.for_ms),
+            member,
+        }
     });
     Ok(joined.collect())
 }

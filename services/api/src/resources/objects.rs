@@ -1,14 +1,18 @@
 //! Objects of any kind, with every slot as its reporter wrote it.
 
 use acp_base::{Failure, Uid};
-use acp_wire_api::cluster::{self, Get, GetRequest};
+use acp_wire_api::cluster::{self, Get, GetAt, GetAtReply, GetAtRequest, GetRequest};
 use acp_wire_model::{Kind, Object};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::views::part;
 use crate::{
     answer::{Found, List},
     call::Call,
     operation::Operation,
+    parameter,
 };
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -17,7 +21,15 @@ pub(super) fn operations() -> Vec<Operation> {
             .paged()
             .calls::<cluster::List>(),
         Operation::get("/objects/{kind}/{object}", "getObject", "Answers one object with its slots.", show)
+            .takes(&[&parameter::CONSISTENT])
             .calls::<Get>(),
+        Operation::get(
+            "/objects/{kind}/{object}/at/{index}",
+            "getObjectAt",
+            "Answers what was asked of an object when the entry of that index had been applied.",
+            show_at,
+        )
+        .calls::<GetAt>(),
     ];
     all.into_iter().map(Operation::of_node).collect()
 }
@@ -29,7 +41,38 @@ async fn list(call: Call) -> Result<Found<List<Object>>, Failure> {
 
 /// By id if the path names one, else by name. A job's name is its id.
 async fn show(call: Call) -> Result<Found<Object>, Failure> {
+    let (kind, name, uid) = named(&call)?;
+    let linearizable = call.query("consistent")?.unwrap_or(false);
+    let request = GetRequest { kind, name, uid, node: None, min_index: None, linearizable };
+    Ok(Found(call.ask::<Get>(request).await?.object))
+}
+
+fn named(call: &Call) -> Result<(Kind, Option<String>, Option<Uid>), Failure> {
     let (kind, text): (Kind, String) = (call.path("kind")?, call.path("object")?);
     let (name, uid) = text.parse::<Uid>().map_or((Some(text), None), |uid| (None, Some(uid)));
-    Ok(Found(call.ask::<Get>(GetRequest { kind, name, uid, min_index: None }).await?.object))
+    Ok((kind, name, uid))
+}
+
+/// An object as it was.
+#[derive(Debug, Serialize, ToSchema)]
+struct PastObject {
+    /// The kind.
+    kind: Kind,
+    /// The name that it had.
+    name: String,
+    /// The identity.
+    uid: Uid,
+    /// The index of the entry that had last changed the spec.
+    version: u64,
+    /// What was asked.
+    spec: Value,
+    /// When the entry of the index asked for was ordered, in milliseconds since the Unix epoch.
+    time_ms: u64,
+}
+
+async fn show_at(call: Call) -> Result<Found<PastObject>, Failure> {
+    let (kind, name, uid) = named(&call)?;
+    let was = call.ask::<GetAt>(GetAtRequest { kind, name, uid, node: None, index: call.path("index")? }).await?;
+    let GetAtReply { uid, name, version, spec, time_ms } = was;
+    Ok(Found(PastObject { kind, name, uid, version, spec, time_ms }))
 }

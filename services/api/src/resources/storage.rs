@@ -145,7 +145,16 @@ async fn create_volume(call: Call, request: CreateVolumeRequest) -> Result<Creat
 async fn get_volume(call: Call) -> Result<Found<Volume>, Failure> {
     let (pool, volume) = volume(&call)?;
     let name = Some(format!("{pool}/{volume}"));
-    let reply = call.ask::<Get>(GetRequest { kind: Volume::KIND, name, uid: None, min_index: None }).await?;
+    let reply = call
+        .ask::<Get>(GetRequest {
+            kind: Volume::KIND,
+            name,
+            uid: None,
+            node: None,
+            min_index: None,
+            linearizable: false,
+        })
+        .await?;
     Ok(Found(Volume::of(reply.object)))
 }
 

@@ -21,9 +21,14 @@ use crate::{
 
 pub(super) fn operations() -> Vec<Operation> {
     let all = vec![
-        Operation::get("/systems", "listSystems", "Lists the systems that a node knows.", list::<System>)
-            .paged()
-            .calls::<cluster::List>(),
+        Operation::get(
+            "/systems",
+            "listSystems",
+            "Lists the systems of the cluster; the state of each is known on its own node.",
+            list::<System>,
+        )
+        .paged()
+        .calls::<cluster::List>(),
         Operation::post(
             "/systems",
             "createSystem",
@@ -68,32 +73,38 @@ async fn create(call: Call, request: CreateSystemRequest) -> Result<Accepted, Fa
 }
 
 async fn start(call: Call) -> Result<Accepted, Failure> {
-    let started = call.ask::<StartSystem>(system(&call)?).await?;
+    let (call, system) = at_home(call).await?;
+    let started = call.ask::<StartSystem>(system).await?;
     Ok(Accepted::new(&call, &started, None))
 }
 
 async fn stop(call: Call) -> Result<Accepted, Failure> {
-    let started = call.ask::<StopSystem>(system(&call)?).await?;
+    let (call, system) = at_home(call).await?;
+    let started = call.ask::<StopSystem>(system).await?;
     Ok(Accepted::new(&call, &started, None))
 }
 
 async fn shutdown(call: Call, how: Shutdown) -> Result<Accepted, Failure> {
-    let name: Name = call.path("name")?;
+    let (call, SystemRequest { name }) = at_home(call).await?;
     let request = ShutdownSystemRequest { name, timeout_ms: how.timeout_ms, force: how.force };
     let started = call.ask::<ShutdownSystem>(request).await?;
     Ok(Accepted::new(&call, &started, None))
 }
 
 async fn reset(call: Call) -> Result<Done, Failure> {
-    call.ask::<ResetSystem>(system(&call)?).await?;
+    let (call, system) = at_home(call).await?;
+    call.ask::<ResetSystem>(system).await?;
     Ok(Done)
 }
 
 async fn delete(call: Call) -> Result<Accepted, Failure> {
-    let started = call.ask::<DeleteSystem>(system(&call)?).await?;
+    let (call, system) = at_home(call).await?;
+    let started = call.ask::<DeleteSystem>(system).await?;
     Ok(Accepted::new(&call, &started, None))
 }
 
-fn system(call: &Call) -> Result<SystemRequest, Failure> {
-    Ok(SystemRequest { name: call.path("name")? })
+/// The request on the node where the system is at home.
+async fn at_home(call: Call) -> Result<(Call, SystemRequest), Failure> {
+    let name: Name = call.path("name")?;
+    Ok((call.at_system(&name).await?, SystemRequest { name }))
 }

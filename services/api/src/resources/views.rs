@@ -149,25 +149,63 @@ pub(crate) async fn list<V: View>(call: Call) -> Result<Found<List<V>>, Failure>
 /// Answers the object that the path names by `{name}`.
 pub(crate) async fn show<V: View>(call: Call) -> Result<Found<V>, Failure> {
     let name: acp_base::Name = call.path("name")?;
-    let request = GetRequest { kind: V::KIND, name: Some(name.to_string()), uid: None, min_index: None };
+    let request = GetRequest {
+        kind: V::KIND,
+        name: Some(name.to_string()),
+        uid: None,
+        node: None,
+        min_index: None,
+        linearizable: false,
+    };
     Ok(Found(V::of(call.ask::<Get>(request).await?.object)))
 }
 
-/// The part of the objects of a kind that was asked for. What follows it is not waited for.
+/// Between an object's name and its id in `after`: no name holds it.
+const TIE: char = ',';
+
+/// The part of the objects of a kind that was asked for. What follows it is not waited for. Objects that lie on nodes may share
+/// a name: among those the id decides, and `next` names it where a part ends between them.
 pub(crate) async fn part(call: &Call, kind: Option<Kind>) -> Result<List<Object>, Failure> {
     let (limit, after) = call.page()?;
+    let after = after.map(position).transpose()?;
     let request = ListRequest { kind, selectors: Vec::new(), min_index: None };
     let mut replies = call.service("cluster").stream::<ListObjects>(request).await?.bounded();
     let mut items: Vec<Object> = Vec::new();
-    while let Some(reply) = replies.next().await {
-        let objects = reply?.objects.into_iter();
-        for object in objects.filter(|object| after.is_none_or(|after| object.name.as_str() > after)) {
-            if items.len() == limit {
-                let next = items.last().map(|object| object.name.clone());
-                return Ok(List { items, next });
-            }
+    'read: while let Some(reply) = replies.next().await {
+        for object in reply?.objects.into_iter().filter(|object| is_behind(object, after.as_ref())) {
+            let is_enough = items.get(limit - 1).is_some_and(|last| last.name < object.name);
             items.push(object);
+            if is_enough {
+                break 'read;
+            }
         }
     }
-    Ok(List { items, next: None })
+    items.sort_by(|one, other| (&one.name, one.uid).cmp(&(&other.name, other.uid)));
+    let rest = items.split_off(items.len().min(limit));
+    let next = items.last().zip(rest.first()).map(|(last, next)| match last.name == next.name {
+        true => format!("{}{TIE}{}", last.name, last.uid),
+        false => last.name.clone(),
+    });
+    Ok(List { items, next })
+}
+
+/// A place in the list: behind this name, or behind this object among those of the name.
+type Position = (String, Option<Uid>);
+
+fn position(after: &str) -> Result<Position, Failure> {
+    match after.split_once(TIE) {
+        None => Ok((after.to_owned(), None)),
+        Some((name, uid)) => {
+            let uid = uid.parse().map_err(|_no_id| Failure::invalid(format!("after: {uid:?} is no id")))?;
+            Ok((name.to_owned(), Some(uid)))
+        }
+    }
+}
+
+fn is_behind(object: &Object, after: Option<&Position>) -> bool {
+    match after {
+        None => true,
+        Some((name, None)) => object.name > *name,
+        Some((name, Some(uid))) => (object.name.as_str(), object.uid) > (name.as_str(), *uid),
+    }
 }

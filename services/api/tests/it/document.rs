@@ -23,6 +23,7 @@ fn filled(path: &str) -> String {
         "{kind}" => "system".to_owned(),
         "{uid}" => UID.to_owned(),
         "{node}" => "n2".to_owned(),
+        "{index}" => "7".to_owned(),
         other if other.starts_with('{') => "web".to_owned(),
         other => other.to_owned(),
     };

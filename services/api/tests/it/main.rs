@@ -5,6 +5,7 @@ mod access;
 mod bounds;
 mod document;
 mod harness;
+mod history;
 mod http;
 mod idempotency;
 mod peers;

@@ -1,6 +1,8 @@
 //! The services around the API, as far as it sees them.
 
 mod agent;
+mod control;
+mod history;
 mod node;
 
 pub(crate) use agent::Agent;

@@ -13,7 +13,7 @@ use super::App;
 const ROOT_SERVICE: &str = "framework";
 
 pub(super) async fn publish(app: Arc<App>, call: Call<Publish>) -> Result<PublishReply, Failure> {
-    let reporter = format!("{}@{}", reporter(&call.caller), app.node);
+    let reporter = format!("{}@{}", reporter(&call.caller), app.here());
     let request = call.request;
     let publication = Publication {
         incarnation: request.incarnation,

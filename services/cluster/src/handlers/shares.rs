@@ -27,7 +27,7 @@ const LISTINGS_PER_USER_MAX: usize = 16;
 
 /// All users' shares.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     users: Mutex<BTreeMap<u32, Weak<Share>>>,
     watches: AtomicUsize,
 }

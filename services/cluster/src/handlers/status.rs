@@ -7,17 +7,25 @@ use acp_io_daemon::Call;
 use acp_wire_api::cluster::{GetStatus, Status};
 
 use super::App;
+use crate::error::read_failure;
 
 pub(super) async fn status(app: Arc<App>, _call: Call<GetStatus>) -> Result<Status, Failure> {
     let standing = app.database.standing().await?;
-    let Some(identity) = standing.identity else {
-        return Err(Failure::unavailable(format!("this replica knows no cluster: {}", standing.stalled)));
+    let told = app.following.told();
+    let (Some(cluster), Some(epoch)) = (standing.cluster, standing.epoch) else {
+        let why = if standing.stalled.is_empty() { told.degraded } else { standing.stalled };
+        return Err(Failure::unavailable(format!("this replica knows no cluster: {why}")));
     };
+    let (node_uid, node) = {
+        let peers = app.peers.borrow();
+        (peers.node, peers.here.clone())
+    };
+    let heard = told.heard.map(|heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
     Ok(Status {
-        cluster: identity.cluster,
-        node_uid: identity.node,
-        node: identity.node_name,
-        epoch: identity.epoch.to_string(),
+        cluster,
+        node_uid,
+        node,
+        epoch: epoch.to_string(),
         index: standing.index,
         hash: standing.hash,
         objects: wide(standing.objects),
@@ -25,6 +33,11 @@ pub(super) async fn status(app: Arc<App>, _call: Call<GetStatus>) -> Result<Stat
         watches: wide(app.shares.watches()),
         store_bytes: app.store.bytes(),
         stalled: standing.stalled,
+        source: told.source.map(|source| source.to_string()).unwrap_or_default(),
+        heard_ms: heard,
+        degraded: told.degraded,
+        feature_level: standing.feature_level,
+        anchor: app.store.anchor().await.map_err(|error| read_failure(&error))?.index,
     })
 }
 

@@ -1,25 +1,44 @@
 //! How others ask the owner of the database.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use acp_base::{BootInstant, Failure, Uid};
-use acp_core_cdb::{Cursor, Image, Key, Publication, Refusal, View, WatchFilter};
+use acp_base::{BootInstant, Failure, Name, Uid};
+use acp_core_cdb::{Cursor, Image, Key, Publication, Record, Refusal, State, View, WatchFilter};
 use acp_wire_model::Kind;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Beginning, Parked, Refusals, Standing, Told};
-use crate::sequencer::Committed;
+use super::{Beginning, Committed, Parked, Standing, Told};
+
+/// A question that is answered by looking at the state.
+pub(super) struct Look(pub(super) Box<dyn FnOnce(&State) + Send>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
 
 /// What the owner is asked.
 #[derive(Debug)]
 pub(super) enum Request {
     Commit {
-        batch: Vec<Committed>,
-        answer: oneshot::Sender<Refusals>,
+        entries: Vec<Vec<u8>>,
+        answer: oneshot::Sender<Committed>,
     },
+    Replace {
+        state: Box<State>,
+        answer: oneshot::Sender<u64>,
+    },
+    Written {
+        index: u64,
+        uid: Uid,
+        answer: oneshot::Sender<Option<Arc<Record>>>,
+    },
+    Look(Look),
     Get {
         kind: Kind,
         key: Key,
+        here: Name,
         answer: oneshot::Sender<Result<(View, u64), Refusal>>,
     },
     List {
@@ -60,14 +79,34 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Has ordered entries applied and their proposers answered; answers which were refused.
-    pub(crate) async fn commit(&self, batch: Vec<Committed>) -> Result<Refusals, Failure> {
-        self.ask(|answer| Request::Commit { batch, answer }).await
+    /// Has durable entries applied.
+    pub(crate) async fn commit(&self, entries: Vec<Vec<u8>>) -> Result<Committed, Failure> {
+        self.ask(|answer| Request::Commit { entries, answer }).await
     }
 
-    /// One object, with the index applied.
-    pub(crate) async fn get(&self, kind: Kind, key: Key) -> Result<(View, u64), Failure> {
-        Ok(self.ask(|answer| Request::Get { kind, key, answer }).await??)
+    /// Puts another state in the place of the one there is; answers its index. Slots of objects that it has, too, stay.
+    pub(crate) async fn replace(&self, state: State) -> Result<u64, Failure> {
+        let state = Box::new(state);
+        self.ask(|answer| Request::Replace { state, answer }).await
+    }
+
+    /// The object as the entry with this index left it, or as it is now if that was long ago; none if it is gone by now.
+    pub(crate) async fn written(&self, index: u64, uid: Uid) -> Result<Option<Arc<Record>>, Failure> {
+        self.ask(|answer| Request::Written { index, uid, answer }).await
+    }
+
+    /// What `look` finds in the state. It must not take long: everybody waits for it.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        // Whoever asked may have gone.
+        self.ask(|answer| Request::Look(Look(Box::new(move |state| drop(answer.send(look(state))))))).await
+    }
+
+    /// One object as it is asked for here, with the index applied.
+    pub(crate) async fn get(&self, kind: Kind, key: Key, here: Name) -> Result<(View, u64), Failure> {
+        Ok(self.ask(|answer| Request::Get { kind, key, here, answer }).await??)
     }
 
     /// The objects of these kinds (none: of all), with the index applied.

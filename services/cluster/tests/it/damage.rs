@@ -118,7 +118,7 @@ async fn append_unknown(directory: &Path) {
     let chain = |before: &[u8; 32], bytes: &[u8]| Hash::from_bytes(*before).link(bytes).bytes();
     let (store, recovered) = Store::open(&directory.join("state/cluster"), chain).expect("stopped");
     let index = recovered.last.index + 1;
-    // MessagePack of {"index": n, "action": {"type": "feature_level"}}.
+    // MessagePack of {"index": n, "action": {"type": "from_tomorrow"}}.
     let mut bytes = vec![0x82, 0xa5];
     bytes.extend(b"index");
     bytes.push(u8::try_from(index).expect("small"));
@@ -127,7 +127,7 @@ async fn append_unknown(directory: &Path) {
     bytes.extend([0x81, 0xa4]);
     bytes.extend(b"type");
     bytes.push(0xad);
-    bytes.extend(b"feature_level");
+    bytes.extend(b"from_tomorrow");
     let hash = chain(&recovered.last.hash, &bytes);
     store.append(vec![Row { index, hash, time_ms: 1, bytes, refused: None }]).await.expect("stored");
 }
@@ -144,14 +144,14 @@ async fn an_entry_of_a_newer_version_stalls_writes_and_nothing_else() {
     let status = node.status().await;
     assert_eq!((status.index, &status.hash), (before.index, &before.hash));
     assert!(
-        status.stalled.contains("\"feature_level\"") && status.stalled.contains("upgrade ACP"),
+        status.stalled.contains("\"from_tomorrow\"") && status.stalled.contains("upgrade ACP"),
         "{}",
         status.stalled
     );
     assert_eq!(node.health(), status.stalled);
     node.get(Kind::System, "a").await.expect("reads go on");
     let refused = node.create(Kind::System, "b", system()).await.expect_err("writes do not");
-    assert!(refused.code == Code::Unavailable && refused.message.contains("feature_level"), "{refused}");
+    assert!(refused.code == Code::Unavailable && refused.message.contains("from_tomorrow"), "{refused}");
     let uid = node.get(Kind::System, "a").await.expect("there").uid;
     let data = Some(json!({"state": "running"}));
     let meta = api::Report { kind: Kind::System, uid, name: None, facet: Facet::Meta, data };
@@ -178,19 +178,19 @@ async fn a_write_that_fails_ends_nothing_and_the_next_one_is_tried() {
     node.create(Kind::System, "a", system()).await.expect("free");
     let before = node.status().await;
     refuse_inserts(directory.path(), true);
-    for _attempt in 0..2 {
-        let failure = node.create(Kind::System, "b", system()).await.expect_err("not stored");
+    for name in ["b", "c"] {
+        let failure = node.create(Kind::System, name, system()).await.expect_err("not stored");
         assert_eq!((failure.code, failure.changed), (Code::Unavailable, Change::Unknown), "{failure}");
         assert!(failure.message.contains("cannot store entries: the disk fails"), "{failure}");
         assert!(node.health().contains("the last write to the cluster database failed"), "{}", node.health());
         node.get(Kind::System, "a").await.expect("reads go on");
     }
     refuse_inserts(directory.path(), false);
-    let written = node.create(Kind::System, "b", system()).await.expect("tried as if nothing had been");
-    assert_eq!(written.index, before.index + 1, "no gap");
+    let written = node.create(Kind::System, "d", system()).await.expect("tried as if nothing had been");
+    assert_eq!(written.index, before.index + 3, "what was ordered is there, and no gap");
     assert_eq!(node.health(), "");
     node.stop().await;
     let node = Node::start(directory.path());
-    assert_eq!(node.list(all(Kind::System)).await.expect("listed").len(), 2);
+    assert_eq!(node.list(all(Kind::System)).await.expect("listed").len(), 4);
     node.stop().await;
 }

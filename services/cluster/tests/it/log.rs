@@ -11,7 +11,8 @@ use acp_wire_model::Kind;
 use crate::node::{LIMIT, Node, directory, next, system};
 
 async fn read(node: &Node, from: u64) -> Result<Vec<LogEntry>, acp_base::Failure> {
-    let mut replies = node.service().stream::<api::ReadLog>(ReadLogRequest { from, follow: false }).await?;
+    let mut replies =
+        node.service().stream::<api::ReadLog>(ReadLogRequest { from, cursor: None, follow: false }).await?;
     let mut entries = Vec::new();
     while let Some(reply) = next(&mut replies).await {
         entries.extend(reply?.entries);
@@ -32,7 +33,7 @@ async fn entries_say_who_what_and_what_came_of_it() {
         assert_eq!(entry.entry["index"], index);
         assert_eq!(entry.refused.is_some(), index == 151, "entry {index}");
     }
-    assert_eq!(entries[0].entry["actor"], "cluster@test");
+    assert_eq!(entries[0].entry["actor"], "hub");
     assert_eq!((&entries[1].entry["actor"], &entries[1].entry["action"]["name"]), (&"root".into(), &"s0".into()));
     assert_eq!(entries[150].refused.as_deref(), Some("a system named \"s0\" exists already"));
     let verified = node.service().call::<api::VerifyLog>(Empty {}).await.expect("verified");
@@ -47,8 +48,11 @@ async fn entries_say_who_what_and_what_came_of_it() {
 async fn a_follower_gets_new_entries_as_they_come() {
     let directory = directory();
     let node = Node::start(directory.path());
-    let mut replies =
-        node.service().stream::<api::ReadLog>(ReadLogRequest { from: 2, follow: true }).await.expect("open");
+    let mut replies = node
+        .service()
+        .stream::<api::ReadLog>(ReadLogRequest { from: 2, cursor: None, follow: true })
+        .await
+        .expect("open");
     for number in 0..3 {
         node.create(Kind::System, &format!("s{number}"), system()).await.expect("free");
     }

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use acp_base::{Failure, Name};
 use acp_cluster::{Cluster, Config};
+use acp_dev_nodes::HubStandIn;
 use acp_io_client::{Client, Replies, ServiceClient};
 use acp_io_daemon::{Context, Daemon, Fatal};
 use acp_wire_api::cluster::{self as api, CreateRequest, ListRequest, WriteReply};
@@ -14,11 +15,35 @@ use tokio::sync::oneshot;
 /// How long anything may take in these tests.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// A running service.
+/// A running service with a hub beside it, whose log outlives both.
 #[derive(Debug)]
 pub(crate) struct Node {
     context: Context,
     ended: oneshot::Receiver<Result<(), Fatal>>,
+    hub: RunningHub,
+}
+
+/// A hub that answers.
+#[derive(Debug)]
+pub(crate) struct RunningHub {
+    context: Context,
+    pub(crate) stand_in: HubStandIn,
+}
+
+impl RunningHub {
+    /// Answers at the hub's socket in this directory.
+    pub(crate) fn start(directory: &Path) -> Self {
+        let stand_in = HubStandIn::open(&directory.join("state/hub"));
+        let context = Context::for_test("hub", directory, HubStandIn::interfaces());
+        context.serve(stand_in.router()).expect("it serves");
+        context.ready();
+        Self { context, stand_in }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.context.drain.cancel();
+        assert!(self.context.tasks.join(LIMIT).await, "tasks of the hub are left");
+    }
 }
 
 impl Node {
@@ -27,11 +52,22 @@ impl Node {
     }
 
     pub(crate) fn start_with(directory: &Path, config: Config) -> Self {
-        let context = Context::for_test("cluster", directory, (Cluster::INTERFACES)());
+        Self::start_as("test", directory, config)
+    }
+
+    /// A node of this name.
+    pub(crate) fn start_as(name: &str, directory: &Path, config: Config) -> Self {
+        let hub = RunningHub::start(directory);
+        let mut context = Context::for_test("cluster", directory, (Cluster::INTERFACES)());
+        context.node = valid(name);
         let (sender, ended) = oneshot::channel();
         let run = Cluster::run(config, context.clone());
         context.tasks.spawn("daemon", async move { drop(sender.send(run.await)) });
-        Self { context, ended }
+        Self { context, ended, hub }
+    }
+
+    pub(crate) fn hub(&self) -> &HubStandIn {
+        &self.hub.stand_in
     }
 
     /// Ends the service as SIGTERM does and waits for it.
@@ -39,6 +75,7 @@ impl Node {
         self.context.drain.cancel();
         self.ended.await.expect("it ends").expect("without an error");
         assert!(self.context.tasks.join(LIMIT).await, "tasks are left");
+        self.hub.stop().await;
     }
 
     /// Waits until the service gives up by itself.
@@ -47,6 +84,7 @@ impl Node {
         let fatal = ended.expect("in time").expect("it ends").expect_err("it gives up");
         self.context.drain.cancel();
         assert!(self.context.tasks.join(LIMIT).await, "tasks are left");
+        self.hub.stop().await;
         fatal
     }
 
@@ -67,7 +105,14 @@ impl Node {
     }
 
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> Result<Object, Failure> {
-        let request = api::GetRequest { kind, name: Some(name.to_owned()), uid: None, min_index: None };
+        let request = api::GetRequest {
+            kind,
+            name: Some(name.to_owned()),
+            uid: None,
+            node: None,
+            min_index: None,
+            linearizable: false,
+        };
         self.service().call::<api::Get>(request).await.map(|reply| reply.object)
     }
 

@@ -29,7 +29,14 @@ async fn what_apply_filled_in_is_answered_and_read_back() {
     let written = node.create(Kind::System, "a", spec).await.expect("valid");
     let applied: SystemSpec = serde_json::from_value(written.spec.clone()).expect("a spec");
     assert_eq!(applied.nics[0].address.as_deref(), Some("10.0.0.2"));
-    let request = GetRequest { kind: Kind::System, name: None, uid: Some(written.uid), min_index: Some(written.index) };
+    let request = GetRequest {
+        kind: Kind::System,
+        name: None,
+        uid: Some(written.uid),
+        node: None,
+        min_index: Some(written.index),
+        linearizable: false,
+    };
     let reply = node.service().call::<api::Get>(request).await.expect("read your writes");
     assert_eq!((&reply.object.spec, reply.object.version), (&written.spec, written.index));
     assert!(reply.index >= written.index);
@@ -110,7 +117,7 @@ async fn bad_input_is_named_and_leaves_no_entry() {
     let failure = node.service().call::<api::Update>(patch).await.expect_err("misspelt");
     assert!(failure.message.contains("\"descripton\""), "{failure}");
     for (name, uid) in [(None, None), (Some("test".to_owned()), Some(uid))] {
-        let request = GetRequest { kind: Kind::Node, name, uid, min_index: None };
+        let request = GetRequest { kind: Kind::Node, name, uid, node: None, min_index: None, linearizable: false };
         assert_eq!(
             node.service().call::<api::Get>(request).await.expect_err("one of both").code,
             Code::InvalidArgument
@@ -156,13 +163,27 @@ async fn a_read_waits_for_the_entry_it_names() {
     let service = node.service();
     let mut early = tokio::task::JoinSet::new();
     early.spawn(async move {
-        let request = GetRequest { kind: Kind::System, name: Some("later".into()), uid: None, min_index: Some(index) };
+        let request = GetRequest {
+            kind: Kind::System,
+            name: Some("later".into()),
+            uid: None,
+            node: None,
+            min_index: Some(index),
+            linearizable: false,
+        };
         service.call::<api::Get>(request).await
     });
     node.create(Kind::System, "later", system()).await.expect("free");
     let reply = early.join_next().await.expect("one").expect("no panic").expect("found");
     assert_eq!(reply.object.name, "later");
-    let far = GetRequest { kind: Kind::System, name: Some("later".into()), uid: None, min_index: Some(1_000_000) };
+    let far = GetRequest {
+        kind: Kind::System,
+        name: Some("later".into()),
+        uid: None,
+        node: None,
+        min_index: Some(1_000_000),
+        linearizable: false,
+    };
     let short = node.service().deadline(std::time::Duration::from_millis(200));
     assert_eq!(short.call::<api::Get>(far).await.expect_err("never comes").code, Code::DeadlineExceeded);
     node.stop().await;

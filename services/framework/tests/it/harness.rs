@@ -54,12 +54,21 @@ user = "storage"
 requires = ["cluster"]
 readiness = "exec"
 
+# It takes its time, so that what is stopped too early is seen.
 [template.hypervisor]
 boot = true
 program = "/bin/sh"
-arguments = ["-c", "exec sleep 1000"]
+arguments = ["-c", "trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done"]
 user = "hypervisor"
 requires = ["network", "storage"]
+sockets = [{ name = "varlink", path = "{run}/hypervisor.sock" }]
+readiness = "exec"
+
+[template.worker]
+program = "/bin/sh"
+arguments = ["-c", "exec sleep 1000"]
+user = "storage"
+owners = ["storage"]
 readiness = "exec"
 
 # Not started here.

@@ -4,5 +4,8 @@ mod adoption;
 mod harness;
 mod lifecycle;
 mod logs;
+mod peers;
 mod play;
+mod rename;
 mod requests;
+mod roles;

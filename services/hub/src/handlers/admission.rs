@@ -2,38 +2,44 @@
 
 use std::sync::Arc;
 
-use acp_base::{Code, Failure, Uid};
+use acp_base::{Code, Failure, Uid, to_hex};
 use acp_core_membership::{Command, Digest};
-use acp_io_daemon::{Call, Caller};
-use acp_io_pki::Request;
+use acp_io_daemon::{Call, CallContext, Caller};
+use acp_io_failpoint::point;
+use acp_io_pki::{Authority, Request};
 use acp_wire_api::{hub as api, principal::PrincipalKind};
+use rustls::pki_types::UnixTime;
 
 use super::App;
 use crate::{
-    error::{ChangeError, rejected},
+    error::{rejected, unusable},
     metrics,
     newcomer::{Presented, digest, signing_request},
-    service::Work,
+    seat::{blocking, no_log},
     snapshot::Snapshot,
 };
 
 pub(super) async fn init(app: Arc<App>, call: Call<api::InitCluster>) -> Result<api::Admitted, Failure> {
     let Presented { node, request } = Presented::read(call.request.node)?;
     let uid = node.uid;
-    let snapshot = app.ask(Work::Init { name: call.request.cluster, node }, &call.caller).await?;
+    let (cluster, authority) = app.make_authority().await?;
+    let authority = to_hex(authority.certificate());
+    let made = Command::Init { cluster, name: call.request.cluster, authority, node };
+    let key = Command::SetController { node: uid, checkpoint_key: Some(app.founding.key.public()) };
+    app.command(made, &call.caller, &call.context).await?;
+    let snapshot = app.command(key, &call.caller, &call.context).await?;
     app.admitted(&snapshot, uid, &request)
 }
 
 pub(super) async fn join(app: Arc<App>, call: Call<api::Join>) -> Result<api::Admitted, Failure> {
     let name = call.request.node.name.clone();
-    match app.try_join(call.request, &call.caller).await {
+    match app.try_join(call.request, &call.caller, &call.context).await {
         Ok(admitted) => {
             metrics::admitted();
             Ok(admitted)
         }
-        Err(error) => {
-            metrics::join_refused(error.label());
-            let failure = Failure::from(error);
+        Err(failure) => {
+            metrics::join_refused(failure.code.name());
             app.log_refusal(&call.caller, "join", name.as_str(), &failure);
             Err(failure)
         }
@@ -43,9 +49,10 @@ pub(super) async fn join(app: Arc<App>, call: Call<api::Join>) -> Result<api::Ad
 pub(super) async fn plan(app: Arc<App>, call: Call<api::PlanJoin>) -> Result<api::JoinPlan, Failure> {
     let token = Digest::of(call.request.token.as_bytes());
     let presented = Presented::read(call.request.node)?;
-    let snapshot = app.snapshot();
+    let snapshot = app.newest(&call.context).await?;
     let now_ms = acp_io_daemon::wall_now().0;
-    let plan = snapshot.state.plan_join(&token, &presented.node, now_ms).map_err(|rejection| rejected(&rejection))?;
+    let planned = app.replica.read(|state| state.plan_rejoin(&token, &presented.node, now_ms));
+    let plan = planned.map_err(|rejection| rejected(&rejection))?;
     let directory = snapshot.directory()?;
     Ok(api::JoinPlan {
         cluster: directory.cluster.clone(),
@@ -101,15 +108,49 @@ fn may_renew(snapshot: &Snapshot, node: Uid, caller: &Caller, request: &Request)
 }
 
 impl App {
-    async fn try_join(&self, request: api::JoinRequest, caller: &Caller) -> Result<api::Admitted, ChangeError> {
+    /// The cluster that this node alone is, and the authority that signs its nodes from now on.
+    async fn make_authority(&self) -> Result<(Uid, Arc<Authority>), Failure> {
+        // Nobody prepares or retires this hub meanwhile.
+        let _seat = self.seat.take().await;
+        let cluster = self.replica.position().borrow().cluster.ok_or_else(no_log)?;
+        if let Some(authority) = self.replica.authority() {
+            return Ok((cluster, authority));
+        }
+        if let Some(founded) = self.snapshot().state.founded() {
+            let founded = founded.name.clone();
+            return Err(Failure::precondition(format!(
+                "this node is in the cluster {founded}, and is no controller of it"
+            )));
+        }
+        let directory = self.seat.directory();
+        let made = blocking(move || Authority::ensure(&directory, cluster, UnixTime::now())).await?;
+        let authority = Arc::new(made.map_err(|error| unusable(&error))?);
+        point("hub.init.authority-made")?;
+        self.replica.set_authority(Some(Arc::clone(&authority)));
+        Ok((cluster, authority))
+    }
+
+    async fn try_join(
+        &self,
+        request: api::JoinRequest,
+        caller: &Caller,
+        context: &CallContext,
+    ) -> Result<api::Admitted, Failure> {
+        // Who cannot be given a certificate here is not taken in.
+        self.snapshot().authority()?;
+        let before = self.newest(context).await?;
         let token = Digest::of(request.token.as_bytes());
         let Presented { node, request } = Presented::read(request.node)?;
         let uid = node.uid;
-        let snapshot = self.ask(Work::Command(Command::Join { token, node }), caller).await?;
-        Ok(self.admitted(&snapshot, uid, &request)?)
+        let command = match before.state.is_gone(uid) {
+            true => Command::Rejoin { token, node },
+            false => Command::Join { token, node },
+        };
+        let snapshot = self.command(command, caller, context).await?;
+        self.admitted(&snapshot, uid, &request)
     }
 
-    fn admitted(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<api::Admitted, Failure> {
+    pub(super) fn admitted(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<api::Admitted, Failure> {
         let certificate = self.certify(snapshot, node, request)?;
         Ok(api::Admitted { certificate, directory: snapshot.directory()?.clone() })
     }

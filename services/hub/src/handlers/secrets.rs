@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use acp_base::Failure;
+use acp_base::{Failure, to_hex};
 use acp_core_membership::{Command, Digest, NewKey, NewToken};
 use acp_io_daemon::{Call, new_uid, wall_now};
-use acp_io_pki::{random, to_hex};
+use acp_io_pki::random;
 use acp_wire_api::{Empty, hub as api};
 
 use super::App;
@@ -34,7 +34,7 @@ pub(super) async fn create_token(
         uses: call.request.uses.unwrap_or(1),
         no_root_key: call.request.no_root_key,
     });
-    let snapshot = app.command(command, &call.caller).await?;
+    let snapshot = app.command(command, &call.caller, &call.context).await?;
     let token = snapshot.state.token(uid).ok_or_else(|| Failure::internal("the new token is not there"))?;
     Ok(api::CreateTokenReply { token, text: format!("acpt.{}.{secret}", snapshot.authority()?.fingerprint()) })
 }
@@ -46,7 +46,9 @@ pub(super) async fn list_tokens(app: Arc<App>, _call: Call<api::ListTokens>) -> 
 }
 
 pub(super) async fn revoke_token(app: Arc<App>, call: Call<api::RevokeToken>) -> Result<Empty, Failure> {
-    app.command(Command::RevokeToken { uid: call.request.uid }, &call.caller).await.map(|_snapshot| Empty {})
+    app.command(Command::RevokeToken { uid: call.request.uid }, &call.caller, &call.context)
+        .await
+        .map(|_snapshot| Empty {})
 }
 
 pub(super) async fn create_key(app: Arc<App>, call: Call<api::CreateKey>) -> Result<api::CreateKeyReply, Failure> {
@@ -54,7 +56,7 @@ pub(super) async fn create_key(app: Arc<App>, call: Call<api::CreateKey>) -> Res
     let api::CreateKeyRequest { name, scope, lifetime_ms } = call.request;
     let uid = new_uid();
     let command = Command::CreateKey(NewKey { uid, name, digest: Digest::of(secret.as_bytes()), scope, lifetime_ms });
-    let snapshot = app.command(command, &call.caller).await?;
+    let snapshot = app.command(command, &call.caller, &call.context).await?;
     let key = snapshot.directory()?.keys.iter().find(|key| key.uid == uid).cloned();
     Ok(api::CreateKeyReply { key: key.ok_or_else(|| Failure::internal("the new key is not there"))?, secret })
 }
@@ -64,5 +66,7 @@ pub(super) async fn list_keys(app: Arc<App>, _call: Call<api::ListKeys>) -> Resu
 }
 
 pub(super) async fn revoke_key(app: Arc<App>, call: Call<api::RevokeKey>) -> Result<Empty, Failure> {
-    app.command(Command::RevokeKey { name: call.request.name }, &call.caller).await.map(|_snapshot| Empty {})
+    app.command(Command::RevokeKey { name: call.request.name }, &call.caller, &call.context)
+        .await
+        .map(|_snapshot| Empty {})
 }

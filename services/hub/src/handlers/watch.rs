@@ -19,30 +19,42 @@ pub(super) async fn watch(
     call: Call<api::WatchDirectory>,
     sink: Sink<api::WatchDirectory>,
 ) -> Result<api::WatchDirectoryReply, Failure> {
-    let mut snapshots = app.snapshots.clone();
+    let mut snapshots = app.replica.snapshots();
     let node = App::speaker(&snapshots.borrow(), &call.caller)?;
     if !snapshots.borrow().state.members().contains_key(&node) {
         let text = format!("node {node} is no member: it was removed or has left");
         return Err(Failure::new(Code::PermissionDenied, text));
     }
     let watch = app.presence.open(node);
-    let mut known = call.request.known;
+    let mut degraded = app.degraded.watch();
+    let api::WatchDirectoryRequest { known, epoch } = call.request;
+    // Revisions of another epoch say nothing: the same number may be another directory.
+    let is_of_this = |directory: &api::Directory| epoch.is_empty() || epoch == directory.epoch;
+    let mut known = known.filter(|_| snapshots.borrow().directory().is_ok_and(is_of_this));
     // Whoever knows the newest one is told at once that it is.
     let mut due = Instant::now();
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let directory = snapshot.directory()?;
         if !snapshot.state.members().contains_key(&node) {
-            return Ok(api::WatchDirectoryReply { directory: Some(directory.clone()) });
+            let degraded = app.degraded.reason();
+            return Ok(api::WatchDirectoryReply { directory: Some(directory.clone()), degraded });
         }
         if known.replace(directory.revision) != Some(directory.revision) {
             sink.send_json(snapshot.reply()?.to_owned()).await?;
-            due = Instant::now() + HEARTBEAT;
+            // The directory is written once for all; that nothing can be changed is said beside it.
+            let is_degraded = !degraded.borrow_and_update().is_empty();
+            due = Instant::now() + if is_degraded { Duration::ZERO } else { HEARTBEAT };
         }
         tokio::select! {
             changed = snapshots.changed() => changed.map_err(|_gone| Failure::unavailable("the hub is ending"))?,
+            changed = degraded.changed() => {
+                changed.map_err(|_gone| Failure::unavailable("the hub is ending"))?;
+                due = Instant::now();
+            }
             () = tokio::time::sleep_until(due) => {
-                sink.send(api::WatchDirectoryReply { directory: None }).await?;
+                let degraded = app.degraded.reason();
+                sink.send(api::WatchDirectoryReply { directory: None, degraded }).await?;
                 due = Instant::now() + HEARTBEAT;
             }
             () = watch.displaced() => {

@@ -18,7 +18,7 @@ use crate::{
 #[tokio::test]
 async fn without_a_cluster_it_says_so() {
     let directory = directory();
-    let node = Node::start(directory.path());
+    let node = Node::founded(directory.path()).await;
     let status = node.status().await;
     assert_eq!((status.cluster, status.revision, status.nodes), (None, 0, 0));
     let told = [
@@ -26,7 +26,9 @@ async fn without_a_cluster_it_says_so() {
         node.call::<api::ListKeys>(Empty {}).await.map(drop),
         node.call::<api::ListTokens>(Empty {}).await.map(drop),
         node.call::<api::Leave>(Empty {}).await.map(drop),
-        node.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None }).await.map(drop),
+        node.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None, epoch: String::new() })
+            .await
+            .map(drop),
         node.join("token", &Peer::new("n2", 2)).await.map(drop),
     ];
     for told in told {
@@ -40,7 +42,7 @@ async fn without_a_cluster_it_says_so() {
 #[tokio::test]
 async fn a_cluster_is_made_once_and_answered_again() {
     let directory = directory();
-    let node = Node::start(directory.path());
+    let node = Node::founded(directory.path()).await;
     let first = Peer::new("n1", 1);
     let made = node.init(&first).await.expect("a cluster");
     let shown = certificate(&made.certificate);
@@ -50,7 +52,7 @@ async fn a_cluster_is_made_once_and_answered_again() {
     let life = shown.not_after.as_secs() - shown.not_before.as_secs();
     assert_eq!(life, 48 * 3_600 + acp_io_pki::LEEWAY.as_secs());
     let member = &made.directory.nodes[0];
-    assert_eq!((made.directory.revision, member.controller, member.address.as_str()), (1, true, "10.0.0.1:9932"));
+    assert_eq!((made.directory.revision, member.controller, member.address.as_str()), (2, true, "10.0.0.1:9932"));
     assert_eq!(member.fingerprint, first.key.fingerprint().to_string());
     assert_eq!(node.status().await.cluster, Some(made.directory.cluster.clone()));
 
@@ -78,7 +80,7 @@ async fn a_node_joins_once_with_a_token_for_one_and_may_ask_again() {
 
     let joined = node.join(&token, &second).await.expect("it joins");
     assert_eq!(certificate(&joined.certificate).identity.node, second.uid);
-    assert_eq!(joined.directory.revision, 2);
+    assert_eq!(joined.directory.revision, 3);
     let key = &joined.directory.keys[0];
     assert_eq!((key.name.as_str(), key.hash.as_str()), ("root@n2", "ab".repeat(32).as_str()));
     assert_eq!(node.join(&token, &second).await.expect("again").directory, joined.directory);
@@ -180,9 +182,9 @@ async fn nodes_that_join_at_the_same_moment_all_do() {
     }
     let joined = tokio::time::timeout(Duration::from_secs(60), tasks.join_all()).await.expect("in time");
     let revisions: std::collections::BTreeSet<u64> = joined.iter().map(|joined| joined.directory.revision).collect();
-    assert!(revisions.iter().all(|revision| (2..=u64::from(NODES) + 1).contains(revision)), "{revisions:?}");
+    assert!(revisions.iter().all(|revision| (3..=u64::from(NODES) + 2).contains(revision)), "{revisions:?}");
     let directory = node.directory().await;
-    assert_eq!((directory.nodes.len(), directory.revision), (usize::from(NODES) + 1, u64::from(NODES) + 1));
+    assert_eq!((directory.nodes.len(), directory.revision), (usize::from(NODES) + 1, u64::from(NODES) + 2));
     assert!(
         node.call::<api::ListTokens>(Empty {}).await.expect("a list").tokens.iter().all(|token| token.uses_left == 100)
     );

@@ -12,7 +12,7 @@ use acp_dev_wait::wait_for;
 use acp_io_client::{Client, ServiceClient};
 use acp_wire_api::{
     Empty, Method,
-    hub::{self as api, CreateTokenRequest, InitClusterRequest, JoinRequest, RemoveNodeRequest},
+    hub::{self as api, CreateTokenRequest, FoundRequest, InitClusterRequest, JoinRequest, NodeRequest},
 };
 
 use crate::{
@@ -74,6 +74,8 @@ impl Drop for Process<'_> {
 /// A cluster's youth: it is made, a node joins, and goes.
 async fn live(process: &mut Process<'_>) {
     let (first, second) = (Peer::new("n1", 1), Peer { root_key_hash: Some("ab".repeat(32)), ..Peer::new("n2", 2) });
+    let found = FoundRequest { node: first.uid, name: valid("n1"), image: None };
+    process.call::<api::Found>(found).await.expect("a log");
     let init = InitClusterRequest { cluster: valid("prod"), node: first.presents() };
     let made = process.call::<api::InitCluster>(init).await.expect("a cluster");
     assert_eq!(certificate(&made.certificate).identity.cluster, made.directory.cluster.uid);
@@ -83,15 +85,16 @@ async fn live(process: &mut Process<'_>) {
     let joined = process.call::<api::Join>(join).await.expect("it joins");
     assert_eq!((joined.directory.nodes.len(), joined.directory.keys.len()), (2, 1));
     assert_eq!(joined.directory.authority, made.directory.authority);
-    match process.call::<api::RemoveNode>(RemoveNodeRequest { name: valid("n2") }).await {
+    match process.call::<api::RemoveNode>(NodeRequest { name: valid("n2") }).await {
         Err(failure) if failure.code == Code::NotFound && process.deaths > 0 => {}
         removed => drop(removed.expect("it is a member")),
     }
     let nodes = process.call::<api::ListNodes>(Empty {}).await.expect("a list").nodes;
     assert_eq!(nodes.iter().map(|node| node.node.name.as_str()).collect::<Vec<_>>(), ["n1"]);
-    let directory = process.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None }).await;
+    let directory =
+        process.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None, epoch: String::new() }).await;
     let directory = directory.expect("there is a cluster").directory.expect("it comes first");
-    assert_eq!((directory.revision, directory.removed, directory.keys), (3, vec![second.uid], Vec::new()));
+    assert_eq!((directory.revision, directory.removed, directory.keys), (4, vec![second.uid], Vec::new()));
 }
 
 #[tokio::test]
@@ -104,7 +107,7 @@ async fn killed_at_any_step_it_loses_nothing_and_is_in_nobodys_way() {
         fs::read_to_string(directory.path().join("failpoints/trace")).expect("a trace")
     };
     let steps: Vec<&str> = steps.lines().collect();
-    assert_eq!(steps.len(), 12, "two each for five records, and two for the cluster: {steps:?}");
+    assert_eq!(steps.len(), 15, "two for the record, two each for six batches, one for the authority: {steps:?}");
     for (index, step) in steps.iter().enumerate() {
         let pass = steps[..=index].iter().filter(|earlier| *earlier == step).count();
         let directory = directory();

@@ -2,10 +2,17 @@
 
 mod admission;
 mod crash;
+mod follow;
 mod node;
 mod nodes;
 mod peer;
+mod propose;
+mod quorum;
+mod recovery;
 mod renewal;
+mod requests;
 mod restart;
 mod secrets;
+mod session;
 mod watch;
+mod world;

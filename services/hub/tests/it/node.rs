@@ -63,13 +63,16 @@ impl Node {
         fatal
     }
 
-    pub(crate) fn health(&self) -> String {
-        self.context.health.reason()
-    }
-
     /// Where it keeps what it must not forget.
     pub(crate) fn state(&self) -> PathBuf {
         self.context.paths.state.clone()
+    }
+
+    /// Every byte in its directory, as far as it is text.
+    pub(crate) fn everything_kept(&self) -> String {
+        let files = std::fs::read_dir(self.state()).expect("readable");
+        let texts = files.map(|file| std::fs::read(file.expect("readable").path()).expect("readable"));
+        texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 
     /// As root of this node.
@@ -79,6 +82,18 @@ impl Node {
 
     pub(crate) async fn call<M: Method>(&self, request: M::Request) -> Result<M::Reply, Failure> {
         self.service().call::<M>(request).await
+    }
+
+    /// A hub that has founded the log of n1, as the node's cluster service has it do.
+    pub(crate) async fn founded(directory: &Path) -> Self {
+        let node = Self::start(directory);
+        node.found(&Peer::new("n1", 1)).await.expect("a log");
+        node
+    }
+
+    pub(crate) async fn found(&self, peer: &Peer) -> Result<api::FoundReply, Failure> {
+        let request = api::FoundRequest { node: peer.uid, name: valid(&peer.name), image: None };
+        self.call::<api::Found>(request).await
     }
 
     pub(crate) async fn init(&self, peer: &Peer) -> Result<Admitted, Failure> {
@@ -102,7 +117,7 @@ impl Node {
 
     /// A cluster of n1, and whoever joined it, in order.
     pub(crate) async fn with_members(directory: &Path, joining: &[&Peer]) -> (Self, Peer) {
-        let node = Self::start(directory);
+        let node = Self::founded(directory).await;
         let first = Peer::new("n1", 1);
         node.init(&first).await.expect("a cluster");
         let (_reply, secret) = node.token(100).await;
@@ -113,12 +128,18 @@ impl Node {
     }
 
     pub(crate) async fn directory(&self) -> Directory {
-        let reply = self.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None }).await;
+        let reply =
+            self.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None, epoch: String::new() }).await;
         reply.expect("there is a cluster").directory.expect("it comes first")
     }
 
     pub(crate) async fn status(&self) -> api::HubStatus {
         self.call::<api::GetStatus>(Empty {}).await.expect("status")
+    }
+
+    /// The last index that it has applied.
+    pub(crate) async fn applied(&self) -> u64 {
+        self.call::<api::GetQuorum>(Empty {}).await.expect("a status").applied
     }
 
     pub(crate) async fn nodes(&self) -> Vec<api::NodePresence> {
@@ -129,11 +150,7 @@ impl Node {
     pub(crate) async fn acting(&self, principal: Principal) -> Acting {
         // The socket may not be there yet.
         self.status().await;
-        let stream = UnixStream::connect(self.context.paths.run.join("hub.sock")).await.expect("it listens");
-        let (reader, writer) = acp_io_varlink::split(stream, REPLY_BYTES_MAX, None);
-        let mut acting = Acting { reader, writer };
-        acting.call::<ActFor>(ActForRequest { principal }).await.expect("root is believed");
-        acting
+        Acting::at(&self.context.paths.run.join("hub.sock"), principal).await.expect("it listens")
     }
 }
 
@@ -145,21 +162,52 @@ pub(crate) struct Acting {
 }
 
 impl Acting {
+    /// Speaks for a principal at this socket.
+    pub(crate) async fn at(socket: &Path, principal: Principal) -> Result<Self, Failure> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| Failure::unavailable(error.to_string()))?;
+        let (reader, writer) = acp_io_varlink::split(stream, REPLY_BYTES_MAX, None);
+        let mut acting = Self { reader, writer };
+        acting.call::<ActFor>(ActForRequest { principal }).await?;
+        Ok(acting)
+    }
+
+    /// The raw connection, after an upgrade was asked for.
+    pub(crate) async fn upgrade<M: Method>(
+        mut self,
+        request: &M::Request,
+    ) -> Result<acp_io_varlink::Upgraded, Failure> {
+        let call = OutgoingCall { method: M::NAME, parameters: request, more: false, upgrade: true, context: None };
+        self.writer.send(&call, &[]).await.map_err(|error| Failure::unavailable(error.to_string()))?;
+        self.next::<M>().await?;
+        Ok(self.reader.into_upgraded(self.writer))
+    }
+
     pub(crate) async fn call<M: Method>(&mut self, request: M::Request) -> Result<M::Reply, Failure> {
         self.send::<M>(&request, false).await;
         self.next::<M>().await.map(|(reply, _continues)| reply)
     }
 
+    /// The raw connection, for whoever is carried on it.
+    pub(crate) fn into_raw(self) -> acp_io_varlink::Upgraded {
+        self.reader.into_upgraded(self.writer)
+    }
+
+    /// Asks for something that is answered many times.
+    pub(crate) async fn stream<M: Method>(mut self, request: &M::Request) -> Self {
+        self.send::<M>(request, true).await;
+        self
+    }
+
     /// Asks for the directory and whatever follows.
     pub(crate) async fn watch(mut self, known: Option<u64>) -> Self {
-        self.send::<api::WatchDirectory>(&api::WatchDirectoryRequest { known }, true).await;
+        self.send::<api::WatchDirectory>(&api::WatchDirectoryRequest { known, epoch: String::new() }, true).await;
         self
     }
 
     /// The next directory and whether more follows; what only says that the hub is there is passed over.
     pub(crate) async fn next_directory(&mut self) -> Result<(Directory, bool), Failure> {
         loop {
-            if let (api::WatchDirectoryReply { directory: Some(directory) }, continues) =
+            if let (api::WatchDirectoryReply { directory: Some(directory), .. }, continues) =
                 self.next::<api::WatchDirectory>().await?
             {
                 return Ok((directory, continues));
@@ -169,12 +217,14 @@ impl Acting {
 
     async fn send<M: Method>(&mut self, request: &M::Request, more: bool) {
         let call = OutgoingCall { method: M::NAME, parameters: request, more, upgrade: false, context: None };
-        self.writer.send(&call, &[]).await.expect("sent");
+        // A hub that is gone shows when its answer is waited for.
+        drop(self.writer.send(&call, &[]).await);
     }
 
     /// The next reply and whether more follows.
     pub(crate) async fn next<M: Method>(&mut self) -> Result<(M::Reply, bool), Failure> {
-        let (reply, _fds) = timeout(LIMIT, self.reader.reply()).await.expect("in time").expect("an answer");
+        let received = timeout(LIMIT, self.reader.reply()).await.expect("in time");
+        let (reply, _fds) = received.map_err(|error| Failure::unavailable(error.to_string()))?;
         let text = reply.parameters.as_ref().map_or("{}", |parameters| parameters.get());
         match &reply.error {
             Some(name) => Err(error::to_failure(name, &serde_json::from_str(text).expect("JSON"))),

@@ -1,7 +1,7 @@
 //! A node as the hub gets to know it: its key, and what it says of itself.
 
-use acp_base::Uid;
-use acp_io_pki::{Certificate, NodeKey, from_hex, to_hex};
+use acp_base::{Uid, from_hex, to_hex};
+use acp_io_pki::{Certificate, NodeKey};
 use acp_wire_api::{
     Scope, hub,
     principal::{Principal, PrincipalKind},
@@ -36,6 +36,7 @@ impl Peer {
             address: self.address.clone(),
             signing_request: request(&self.key),
             root_key_hash: self.root_key_hash.clone(),
+            systems: Vec::new(),
         }
     }
 

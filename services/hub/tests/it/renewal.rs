@@ -5,7 +5,7 @@ use acp_hub::Config;
 use acp_io_pki::NodeKey;
 use acp_wire_api::{
     Empty, Scope,
-    hub::{self as api, RemoveNodeRequest, RenewCertificate, RenewCertificateRequest},
+    hub::{self as api, NodeRequest, RenewCertificate, RenewCertificateRequest},
     principal::{Principal, PrincipalKind},
 };
 
@@ -32,7 +32,7 @@ async fn a_member_renews_with_its_own_key_however_it_comes() {
     let own = node.call::<RenewCertificate>(asks(&first.key)).await.expect("its own agent renews for the hub's node");
     assert_eq!(certificate(&own.certificate).identity.node, first.uid);
     let revision = node.directory().await.revision;
-    assert_eq!(revision, 2, "a renewal changes nothing that others are told");
+    assert_eq!(revision, 3, "a renewal changes nothing that others are told");
     node.stop().await;
 }
 
@@ -67,7 +67,7 @@ async fn who_is_gone_renews_no_more() {
     let directory = directory();
     let (second, third) = (Peer::new("n2", 2), Peer::new("n3", 3));
     let (node, _first) = Node::with_members(directory.path(), &[&second, &third]).await;
-    node.call::<api::RemoveNode>(RemoveNodeRequest { name: valid("n2") }).await.expect("it is a member");
+    node.call::<api::RemoveNode>(NodeRequest { name: valid("n2") }).await.expect("it is a member");
     node.acting(third.principal(PrincipalKind::Node)).await.call::<api::Leave>(Empty {}).await.expect("it may leave");
     for peer in [second, third] {
         for kind in [PrincipalKind::Node, PrincipalKind::Renewal] {
@@ -83,11 +83,13 @@ async fn who_is_gone_renews_no_more() {
 #[tokio::test]
 async fn certificates_count_as_long_as_configured() {
     let directory = directory();
-    let node = Node::start_with(directory.path(), Config { certificate_lifetime_s: 30 });
-    let made = node.init(&Peer::new("n1", 1)).await.expect("a cluster");
+    let node = Node::start_with(directory.path(), Config { certificate_lifetime_s: 30, ..Config::default() });
+    let first = Peer::new("n1", 1);
+    node.found(&first).await.expect("a log");
+    let made = node.init(&first).await.expect("a cluster");
     let shown = certificate(&made.certificate);
     assert_eq!(shown.not_after.as_secs() - shown.not_before.as_secs(), 30 + acp_io_pki::LEEWAY.as_secs());
     node.stop().await;
-    let node = Node::start_with(directory.path(), Config { certificate_lifetime_s: 5 });
+    let node = Node::start_with(directory.path(), Config { certificate_lifetime_s: 5, ..Config::default() });
     assert!(node.failure().await.to_string().starts_with("certificate_lifetime_s: 5"), "it is out of range");
 }

@@ -68,6 +68,7 @@ impl Owner {
             entry.accelerator = None;
         }
         self.watch_if_due(uid);
+        self.claim(uid);
         self.publish_system(uid);
         self.ask_again(uid);
     }
@@ -92,6 +93,9 @@ impl Owner {
     }
 
     fn begin_step(&mut self, uid: Uid, step: Step, attempt: u32) {
+        if step == Step::TakeLease {
+            self.begin_leasing(uid);
+        }
         let Some(entry) = self.entries.get_mut(&uid) else { return };
         let parts = (step == Step::SpawnQemu).then(|| entry.gathered.take()).flatten();
         let act = Act {
@@ -102,6 +106,8 @@ impl Owner {
             own_disks: entry.own_disks.unwrap_or(entry.spec.disks.len()),
             verdict: self.verdict.clone(),
             parts,
+            lease: entry.leased.then(|| entry.lease.subscribe()),
+            is_awaited: entry.job().is_some(),
             vmm_ended: self.has_ended(&unit_name(VMM, uid)),
         };
         let inbox = self.inbox.clone();

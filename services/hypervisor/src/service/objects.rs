@@ -13,7 +13,7 @@ impl Owner {
     pub(super) fn take_object(&mut self, event: ObjectEvent) {
         match event {
             ObjectEvent::Put(object) if object.kind == Kind::System => self.put(object),
-            ObjectEvent::Delete(object) if object.kind == Kind::System => self.spec_missing(object.uid),
+            ObjectEvent::Delete(object) if object.kind == Kind::System => self.spec_gone(object.uid),
             ObjectEvent::Put(_) | ObjectEvent::Delete(_) => {}
             ObjectEvent::Synced => self.synced(),
             ObjectEvent::Resync => self.seen.clear(),
@@ -30,16 +30,29 @@ impl Owner {
             tracing::error!(system = object.name, "a declaration cannot be read and is left alone");
             return;
         };
+        self.found(object.uid);
         match self.entries.get_mut(&object.uid) {
             Some(entry) if entry.spec == spec && entry.name == name => {}
-            Some(entry) if spec.node == self.context.node => {
+            Some(entry) => {
+                // It is known by its identity, so the node has got another name; a system is not moved by its spec.
+                if spec.node != self.context.node {
+                    tracing::warn!(system = %name, node = %spec.node, "the spec names another node; the system stays here");
+                }
                 tracing::info!(system = %name, "the spec has changed; it counts from the next start");
                 (entry.spec, entry.name) = (spec, name);
                 self.save_now(object.uid);
             }
-            Some(_) => tracing::error!(system = %name, "a system cannot be moved by its spec; it stays here"),
             None if spec.node == self.context.node => self.add(declared(object.uid, name, spec), None),
             None => {}
+        }
+    }
+
+    /// What was missing is declared again.
+    fn found(&mut self, uid: Uid) {
+        if let Some(entry) = self.entries.get_mut(&uid).filter(|entry| entry.orphan) {
+            tracing::info!(system = %entry.name, "the declaration of an orphan is there again");
+            entry.orphan = false;
+            self.say_health();
         }
     }
 
@@ -60,7 +73,14 @@ impl Owner {
         for uid in missing {
             let (client, inbox) = (self.client.clone(), self.inbox.clone());
             self.spawn("declaration check", async move {
-                let request = GetRequest { kind: Kind::System, name: None, uid: Some(uid), min_index: None };
+                let request = GetRequest {
+                    kind: Kind::System,
+                    name: None,
+                    uid: Some(uid),
+                    node: None,
+                    min_index: None,
+                    linearizable: false,
+                };
                 let answer = client.service("cluster").call::<Get>(request).await;
                 if answer.is_err_and(|failure| failure.code == Code::NotFound) {
                     // An owner that is gone needs no news.
@@ -70,7 +90,20 @@ impl Owner {
         }
     }
 
+    /// The cluster database does not know the system, and nobody is known to have deleted it: this node has come to a log in
+    /// which it is not. It goes on as it is until an operator decides, or until its declaration comes back.
     pub(super) fn spec_missing(&mut self, uid: Uid) {
+        let Some(entry) = self.entries.get_mut(&uid) else { return };
+        if self.seen.contains(&uid) || entry.orphan || entry.system.durable().deleting {
+            return;
+        }
+        tracing::warn!(system = %entry.name, %uid, "a system is not declared and was not deleted: it is an orphan");
+        entry.orphan = true;
+        self.say_health();
+    }
+
+    /// The declaration was deleted: the log says so.
+    fn spec_gone(&mut self, uid: Uid) {
         self.seen.remove(&uid);
         if let Some(stash) = self.proposing.get_mut(&uid) {
             *stash = None;
@@ -118,5 +151,5 @@ impl Owner {
 
 fn declared(uid: Uid, name: Name, spec: SystemSpec) -> Record {
     let Durable { power, made, deleting, exit, reason } = Durable::declared();
-    Record { uid, name, spec, power, made, deleting, exit, reason, own_disks: None }
+    Record { uid, name, spec, power, made, deleting, exit, reason, own_disks: None, leased: false }
 }

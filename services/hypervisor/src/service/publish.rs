@@ -49,7 +49,7 @@ impl Owner {
         let meta = SystemMeta {
             state: report.state,
             intent: report.intent,
-            reason: report.reason.clone(),
+            reason: reason(report, &entry.lease.borrow().reason),
             exit: report.exit,
             node,
             pid,
@@ -84,9 +84,25 @@ impl Owner {
             self.context.health.degrade("power intents cannot be written: the state directory refuses; see the log");
         } else if self.units.is_none() {
             self.context.health.degrade("the framework does not answer: nothing can be started or stopped");
+        } else if !self.leases.trouble().is_empty() {
+            self.context.health.degrade(self.leases.trouble());
+        } else if let Some(orphans) = self.orphans() {
+            self.context.health.degrade(orphans);
         } else {
             self.context.health.ok();
         }
+    }
+
+    /// Systems that the cluster database does not know, in a sentence.
+    fn orphans(&self) -> Option<String> {
+        let orphans = self.entries.values().filter(|entry| entry.orphan);
+        let names: Vec<String> = orphans.map(|entry| format!("{} ({})", entry.name, entry.uid)).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "systems of this node that the cluster does not know go on as they are: {}; end one with: acpctl system delete",
+                names.join(", ")
+            )
+        })
     }
 
     fn measure(&mut self, unit: &Unit) {
@@ -143,4 +159,9 @@ impl Owner {
     pub(super) fn node(&self) -> GetNodeReply {
         GetNodeReply { meta: self.node_meta.clone(), stats: self.node_stats.clone() }
     }
+}
+
+/// Why a system is in its state. A lease that it has not says more than what followed from that.
+fn reason(report: &Report, lease: &str) -> String {
+    if lease.is_empty() || report.state == SystemState::Stopped { report.reason.clone() } else { lease.to_owned() }
 }

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod framework;
+mod hub;
 mod network;
 mod storage;
 mod vmm;
@@ -13,11 +14,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+pub(crate) use hub::{HERE, THERE};
+
 use acp_base::{Failure, Uid};
+use acp_core_lease::Fact;
 use acp_io_daemon::{Context, Identities, Router};
-use acp_wire_api::{Method, framework::Unit, vmm::MachineStatus};
+use acp_wire_api::{
+    Method,
+    framework::Unit,
+    vmm::{ExtendLeaseRequest, MachineStatus},
+};
 use acp_wire_model::Object;
 use tokio::sync::watch;
 
@@ -43,6 +52,12 @@ pub(crate) struct State {
     pub(crate) spawned: Vec<acp_wire_api::framework::SpawnUnitRequest>,
     /// Methods called, in order, like `SpawnUnit qemu`.
     pub(crate) calls: Vec<String>,
+    /// What the log says of leases.
+    pub(crate) leases: BTreeMap<Uid, Fact>,
+    /// How long sessions live; absent: as ever.
+    pub(crate) ttl: Option<Duration>,
+    /// Deadlines that machine monitors were told, in order.
+    pub(crate) extended: Vec<ExtendLeaseRequest>,
     failing: BTreeMap<String, Failure>,
     held: BTreeSet<String>,
 }
@@ -57,6 +72,8 @@ impl World {
         world.serve("framework", directory, framework::router(&world, directory));
         world.serve("storage", directory, storage::router(&world));
         world.serve("network", directory, network::router(&world));
+        world.serve("hub", directory, hub::router(&world));
+        world.serve("agent", directory, hub::agent());
         world
     }
 

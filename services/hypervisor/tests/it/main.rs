@@ -1,7 +1,9 @@
 //! The whole daemon inside a test, among peers that are faked at their sockets.
 
 mod fakes;
+mod leases;
 mod node;
+mod orphans;
 mod qemu;
 
 use std::time::Duration;
@@ -371,6 +373,8 @@ async fn an_existing_system_starts_while_the_cluster_database_is_away() {
     node.revive().await;
     node.run_job::<StartSystem>(request()).await.expect("its spec is known here");
     assert!(node.world.lock().units.contains_key(&format!("qemu@{}", uid.simple())));
+    node.run_job::<StopSystem>(request()).await.expect("it stops as well");
+    assert!(!node.world.was_called("RenewSession"), "a pinned system asks nobody");
 }
 
 #[tokio::test]

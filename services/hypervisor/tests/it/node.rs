@@ -44,6 +44,7 @@ pub(crate) fn create_request() -> CreateSystemRequest {
         pool: None,
         networks: vec!["default".parse().expect("a name")],
         autostart: false,
+        floating: false,
     }
 }
 
@@ -81,6 +82,11 @@ impl Node {
     /// It is told to end, and goes on with what it has begun.
     pub(crate) fn end_soon(&self) {
         self.context.as_ref().expect("it lives").drain.cancel();
+    }
+
+    /// What it does without.
+    pub(crate) fn reason(&self) -> String {
+        self.context.as_ref().expect("it lives").health.reason()
     }
 
     /// Whether anything is kept of a system.

@@ -80,6 +80,7 @@ async fn a_real_qemu_takes_the_command_line() {
             disks: Vec::new(),
             nics: Vec::new(),
             autostart: false,
+            floating: false,
         },
         accelerator: Accelerator::Tcg,
         disks: &vec![layers.to_vec(); DISKS],

@@ -171,6 +171,7 @@ async fn declare(api: &Api, detail: &ImportDetail) -> Result<(), Failure> {
     }
     let Some(done) = &detail.done else { return Err(Failure::internal("an image is declared before it is there")) };
     let spec = ImageSpec {
+        node: Some(api.context.node.clone()),
         pool: detail.pool.clone(),
         format: done.format,
         size_bytes: done.size_bytes,

@@ -249,6 +249,29 @@ async fn an_image_is_imported_used_and_deleted() {
 }
 
 #[tokio::test]
+async fn pools_and_images_of_another_node_are_not_ours_whatever_they_are_called() {
+    let node = Node::start();
+    let pool = serde_json::json!({"driver": "directory", "node": "elsewhere"});
+    node.cluster.declare(Kind::Pool, "default", pool);
+    let image = serde_json::json!({
+        "node": "elsewhere", "pool": "default", "format": "qcow2", "size_bytes": 1, "virtual_size_bytes": 1, "sha256": "",
+    });
+    let theirs = node.cluster.declare(Kind::Image, "debian", image);
+    node.create_pool("default", None).await.expect("names are each node's own");
+    assert_eq!(node.create_volume("x", Some("debian")).await.expect_err("theirs").code, Code::NotFound);
+    assert_eq!(node.delete_image("debian").await.expect_err("theirs").code, Code::NotFound);
+
+    let job = node.import("debian", None).await.expect("started");
+    assert_eq!(node.end_of(job).await.state, JobState::Succeeded);
+    node.create_volume("disk", Some("debian")).await.expect("made from ours");
+    node.delete_volume("disk", false).await.expect("deleted");
+    node.delete_image("debian").await.expect("ours is deleted");
+    let left = node.cluster.object(Kind::Image, "debian").expect("theirs stays");
+    assert_eq!((left.uid, &left.spec["node"]), (theirs, &"elsewhere".into()));
+    assert!(!node.cluster.metas(Kind::Image).contains_key("debian"), "nothing is said of theirs");
+}
+
+#[tokio::test]
 async fn the_file_of_a_deleted_image_goes_as_soon_as_it_can() {
     let node = Node::with_pool().await;
     let image = Uid::from_u128(7);

@@ -16,14 +16,14 @@ use tokio::{
 use crate::vmm::{INSTANCE, TestVmm};
 
 /// The sockets and the log of a QEMU.
-struct Qemu {
+pub(crate) struct Qemu {
     qmp: UnixListener,
     console: UnixListener,
     log: std::fs::File,
 }
 
 impl Qemu {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let sockets = folder.join("vmm").join(INSTANCE);
         let state = folder.join("state").join("vmm").join(INSTANCE);
         for folder in [&sockets, &state] {
@@ -36,7 +36,7 @@ impl Qemu {
         }
     }
 
-    async fn accept_qmp(&self) -> Monitor {
+    pub(crate) async fn accept_qmp(&self) -> Monitor {
         let mut monitor = Monitor(BufReader::new(self.qmp.accept().await.expect("a client").0));
         monitor.say("{\"QMP\": {\"version\": {}, \"capabilities\": []}}").await;
         monitor.answer("qmp_capabilities", "{}").await;
@@ -54,14 +54,14 @@ impl Qemu {
     }
 }
 
-struct Monitor(BufReader<UnixStream>);
+pub(crate) struct Monitor(BufReader<UnixStream>);
 
 impl Monitor {
-    async fn say(&mut self, line: &str) {
+    pub(crate) async fn say(&mut self, line: &str) {
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.expect("the vmm reads");
     }
 
-    async fn answer(&mut self, command: &str, value: &str) {
+    pub(crate) async fn answer(&mut self, command: &str, value: &str) {
         let mut line = String::new();
         self.0.read_line(&mut line).await.expect("the vmm writes");
         let asked: Value = serde_json::from_str(&line).expect("JSON");
@@ -69,7 +69,7 @@ impl Monitor {
         self.say(&format!("{{\"return\": {value}, \"id\": {}}}", asked["id"])).await;
     }
 
-    async fn stands(&mut self, running: bool, word: &str) {
+    pub(crate) async fn stands(&mut self, running: bool, word: &str) {
         self.answer("query-status", &format!("{{\"running\": {running}, \"status\": \"{word}\"}}")).await;
     }
 }

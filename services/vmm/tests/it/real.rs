@@ -48,7 +48,7 @@ const GUEST: &[u8] = &[
 ];
 
 /// Starts QEMU on sockets that are bound beforehand and inherited, as the framework does.
-fn start(folder: &Path) -> Option<Child> {
+pub(crate) fn start(folder: &Path) -> Option<Child> {
     let sockets = folder.join("vmm").join(INSTANCE);
     let state = folder.join("state").join("vmm").join(INSTANCE);
     for folder in [&sockets, &state] {

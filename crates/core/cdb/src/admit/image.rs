@@ -6,7 +6,7 @@ use super::{Subject, text};
 use crate::{limits::DISK_MAX, refusal::Refusal, spec::Spec, state::State};
 
 pub(super) fn admit(state: &State, subject: Subject<'_>, spec: ImageSpec) -> Result<ImageSpec, Refusal> {
-    state.pool_spec(&spec.pool)?;
+    state.pool_spec(spec.node.as_ref(), &spec.pool)?;
     content(&spec)?;
     text("source", &spec.source)?;
     if let Some(Spec::Image(old)) = subject.old {

@@ -5,20 +5,26 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use acp_base::{Code, Name, Uid};
 use acp_wire_model::system::NicSpec;
 
-use crate::{mac::Mac, refusal::Refusal, state::State};
+use crate::{claims::Place, mac::Mac, refusal::Refusal, state::State};
 
 /// What the interfaces of one system take, given addresses before allocated ones.
 struct Allocation<'a> {
     state: &'a State,
     system: Uid,
+    node: &'a Name,
     macs: BTreeSet<Mac>,
     addresses: BTreeSet<(Name, u32)>,
 }
 
 /// Checks the given addresses of all interfaces, then fills in the others; `old` are the interfaces so far, whose addresses
-/// are kept where place and network stay the same.
-pub(super) fn admit(state: &State, system: Uid, old: &[NicSpec], nics: &mut [NicSpec]) -> Result<(), Refusal> {
-    let mut allocation = Allocation { state, system, macs: BTreeSet::new(), addresses: BTreeSet::new() };
+/// are kept where place and network stay the same. Networks are those of the system's node.
+pub(super) fn admit(
+    state: &State,
+    (system, node): (Uid, &Name),
+    old: &[NicSpec],
+    nics: &mut [NicSpec],
+) -> Result<(), Refusal> {
+    let mut allocation = Allocation { state, system, node, macs: BTreeSet::new(), addresses: BTreeSet::new() };
     for (position, nic) in nics.iter_mut().enumerate() {
         allocation.take_given(nic).map_err(|refusal| refusal.at(format!("nics[{position}]")))?;
     }
@@ -32,7 +38,7 @@ pub(super) fn admit(state: &State, system: Uid, old: &[NicSpec], nics: &mut [Nic
 
 impl Allocation<'_> {
     fn take_given(&mut self, nic: &mut NicSpec) -> Result<(), Refusal> {
-        self.state.network_spec(&nic.network)?;
+        self.state.network_spec(self.node, &nic.network)?;
         if let Some(text) = &nic.mac {
             let mac: Mac = text.parse().map_err(|error| Refusal::invalid(format!("mac: {error}")))?;
             self.check_mac(mac)?;
@@ -48,6 +54,10 @@ impl Allocation<'_> {
         Ok(())
     }
 
+    fn place(&self, network: &Name) -> Place {
+        (self.node.clone(), network.clone())
+    }
+
     fn check_mac(&self, mac: Mac) -> Result<(), Refusal> {
         let holder = match self.state.claims().mac_holder(mac).filter(|holder| *holder != self.system) {
             Some(holder) => self.state.describe(holder),
@@ -58,13 +68,14 @@ impl Allocation<'_> {
     }
 
     fn check_address(&self, network: &Name, address: Ipv4Addr) -> Result<(), Refusal> {
-        let subnet = self.state.subnet(network)?;
+        let subnet = self.state.subnet(&self.place(network))?;
         if !subnet.admits(address) {
             return Err(Refusal::invalid(format!(
                 "address: {address} cannot be a guest's in {subnet} of network {network}"
             )));
         }
-        let holder = self.state.claims().address_holder(network, address).filter(|holder| *holder != self.system);
+        let holder =
+            self.state.claims().address_holder(&self.place(network), address).filter(|holder| *holder != self.system);
         let holder = match holder {
             Some(holder) => self.state.describe(holder),
             None if self.addresses.contains(&(network.clone(), address.into())) => {
@@ -91,7 +102,7 @@ impl Allocation<'_> {
     }
 
     fn fill_address(&mut self, old: Option<&NicSpec>, nic: &mut NicSpec) -> Result<(), Refusal> {
-        if nic.address.is_some() || !self.state.network_spec(&nic.network)?.dhcp {
+        if nic.address.is_some() || !self.state.network_spec(self.node, &nic.network)?.dhcp {
             return Ok(());
         }
         let kept = old.and_then(|old| old.address.as_ref()).and_then(|address| address.parse().ok());
@@ -105,8 +116,9 @@ impl Allocation<'_> {
     }
 
     fn lowest_free(&self, network: &Name) -> Result<Ipv4Addr, Refusal> {
-        let subnet = self.state.subnet(network)?;
-        let others = self.state.claims().addresses(network).filter(|(_, holder)| *holder != self.system);
+        let subnet = self.state.subnet(&self.place(network))?;
+        let place = self.place(network);
+        let others = self.state.claims().addresses(&place).filter(|(_, holder)| *holder != self.system);
         let own = self.addresses.iter().filter(|(name, _)| name == network).map(|(_, address)| *address).collect();
         subnet.lowest_free(others.map(|(address, _)| address), &own).ok_or_else(|| {
             Refusal::exhausted(format!("address: every address of {subnet} of network {network} is taken"))

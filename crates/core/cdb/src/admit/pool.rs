@@ -8,7 +8,6 @@ use super::Subject;
 use crate::{limits::PATH_BYTES_MAX, refusal::Refusal, spec::Spec, state::State};
 
 pub(super) fn admit(state: &State, subject: Subject<'_>, spec: PoolSpec) -> Result<PoolSpec, Refusal> {
-    state.require(Kind::Node, &spec.node)?;
     if let Some(path) = &spec.path {
         confined(path)?;
         apart_from_others(state, subject, &spec, path)?;

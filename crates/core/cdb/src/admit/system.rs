@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use acp_base::Code;
-use acp_wire_model::{
-    Kind,
-    system::{DiskSpec, SystemSpec},
-};
+use acp_wire_model::system::{DiskSpec, SystemSpec};
 
 use super::{Subject, nics};
 use crate::{
@@ -18,7 +15,7 @@ use crate::{
 
 pub(super) fn admit(state: &State, subject: Subject<'_>, mut spec: SystemSpec) -> Result<SystemSpec, Refusal> {
     bounds(&spec)?;
-    state.require(Kind::Node, &spec.node).map_err(|refusal| refusal.at("node"))?;
+    stays_with_its_lease(state, subject, &spec)?;
     let mut own = BTreeSet::new();
     for (position, disk) in spec.disks.iter().enumerate() {
         let place = format!("disks[{position}]");
@@ -31,8 +28,22 @@ pub(super) fn admit(state: &State, subject: Subject<'_>, mut spec: SystemSpec) -
         Some(Spec::System(old)) => old.nics.as_slice(),
         _ => &[],
     };
-    nics::admit(state, subject.uid, old, &mut spec.nics)?;
+    nics::admit(state, (subject.uid, &spec.node), old, &mut spec.nics)?;
     Ok(spec)
+}
+
+/// While a node runs it under a lease, another must not come to run it without one.
+fn stays_with_its_lease(state: &State, subject: Subject<'_>, spec: &SystemSpec) -> Result<(), Refusal> {
+    let Some(Spec::System(old)) = subject.old else { return Ok(()) };
+    let holder = state.lease(subject.uid).and_then(|lease| lease.holder);
+    let moves = (&old.node, old.floating) != (&spec.node, spec.floating);
+    match holder.filter(|_| moves) {
+        Some(holder) => Err(Refusal::precondition(format!(
+            "{} has the lease of this system: stop it before you change \"node\" or \"floating\"",
+            state.describe(holder)
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn bounds(spec: &SystemSpec) -> Result<(), Refusal> {
@@ -63,13 +74,9 @@ fn admit_disk(state: &State, subject: Subject<'_>, system: &SystemSpec, disk: &D
             "size_bytes is {bytes}; a disk has a multiple of {SECTOR} up to {DISK_MAX}"
         )));
     }
-    let pool = state.pool_spec(&disk.pool)?;
-    if pool.node != system.node {
-        let (pool, on, node) = (disk.pool.as_str(), &pool.node, &system.node);
-        return Err(Refusal::invalid(format!("pool {pool:?} is on node {on}, the system is on {node}")));
-    }
-    from_image(state, disk)?;
-    match state.claims().volume_holder(&disk.pool, &disk.volume) {
+    state.pool_spec(Some(&system.node), &disk.pool)?;
+    from_image(state, system, disk)?;
+    match state.claims().volume_holder(&(system.node.clone(), disk.pool.clone()), &disk.volume) {
         Some(holder) if holder != subject.uid => Err(Refusal::new(
             Code::AlreadyExists,
             format!("the volume {}/{} is a disk of {} already", disk.pool, disk.volume, state.describe(holder)),
@@ -78,9 +85,9 @@ fn admit_disk(state: &State, subject: Subject<'_>, system: &SystemSpec, disk: &D
     }
 }
 
-fn from_image(state: &State, disk: &DiskSpec) -> Result<(), Refusal> {
+fn from_image(state: &State, system: &SystemSpec, disk: &DiskSpec) -> Result<(), Refusal> {
     let Some(name) = &disk.image else { return Ok(()) };
-    let image = state.image_spec(name)?;
+    let image = state.image_spec(&system.node, name)?;
     if image.pool != disk.pool {
         let (on, pool) = (&image.pool, &disk.pool);
         return Err(Refusal::invalid(format!("image {:?} lies in pool {on}, the disk in {pool}", name.as_str())));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use acp_base::{Code, EpochId, Name, Uid};
+use acp_core_membership::Command;
 use acp_wire_model::{
     Kind,
     entry::{Action, Entry},
@@ -16,17 +17,47 @@ use crate::{
     limits::{OBJECTS_MAX, UIDS_MAX},
     patch::{keep_unknown, merge},
     refusal::Refusal,
-    spec::{Spec, not_declared},
+    spec::{Spec, is_local, not_declared},
 };
 
 impl State {
-    pub(super) fn act(&mut self, entry: Entry) -> Result<Done, Refusal> {
+    pub(super) fn act(&mut self, entry: Entry, command: Option<Command>) -> Result<Done, Refusal> {
         match entry.action {
             Action::Genesis { cluster, node, node_name } => self.found(cluster, node, node_name, entry.epoch),
             Action::Create { kind, name, uid, spec } => self.create(kind, name, uid, &spec),
             Action::Update { kind, uid, patch, if_version } => self.update(kind, uid, &patch, if_version),
             Action::Delete { kind, uid } => self.delete(kind, uid),
+            Action::Membership { .. } => command.map_or(Ok(Done::none()), |command| self.command(command, entry.time)),
+            Action::Lease { system, act } => self.lease_act(system, &act),
+            Action::Horizon { epoch, reason } => self.cross(epoch, &reason),
+            Action::FeatureLevel { level } => self.rise(level),
         }
+    }
+
+    /// Goes on in another epoch. Identities that ended before it need not be remembered: nobody who knew them crosses.
+    fn cross(&mut self, epoch: EpochId, reason: &str) -> Result<Done, Refusal> {
+        admit::text("reason", reason)?;
+        let Some(identity) = &mut self.identity else {
+            return Err(Refusal::precondition("the cluster is not founded"));
+        };
+        if epoch.number <= identity.epoch.number {
+            let present = identity.epoch;
+            return Err(Refusal::precondition(format!("epoch {epoch} is not above the present one, {present}")));
+        }
+        identity.epoch = epoch;
+        self.tombstones.clear();
+        self.departed.clear();
+        self.members.epoch_changed();
+        Ok(Done::none())
+    }
+
+    fn rise(&mut self, level: u32) -> Result<Done, Refusal> {
+        if level <= self.level {
+            let present = self.level;
+            return Err(Refusal::precondition(format!("level {level} is not above the present one, {present}")));
+        }
+        self.level = level;
+        Ok(Done::none())
     }
 
     fn found(&mut self, cluster: Uid, node: Uid, node_name: Name, epoch: EpochId) -> Result<Done, Refusal> {
@@ -40,15 +71,17 @@ impl State {
 
     fn create(&mut self, kind: Kind, name: Name, uid: Uid, asked: &Value) -> Result<Done, Refusal> {
         let spec = Spec::read(kind, asked)?;
-        if self.by_name.get(&kind).is_some_and(|objects| objects.contains_key(&name)) {
-            return Err(Refusal::exists(kind, &name));
-        }
-        if self.is_spent(uid) {
+        self.may_come_or_go(kind)?;
+        if self.get(uid).is_some() || self.is_ended(uid) {
             let message = format!("the uid {uid} has been used before; identities are never used again");
             return Err(Refusal::new(Code::AlreadyExists, message));
         }
         self.has_room()?;
         let spec = admit::admit(self, Subject { uid, name: &name, old: None }, spec)?;
+        let node = spec.node().filter(|_| is_local(kind));
+        if self.objects.at(kind, node, &name).is_some() {
+            return Err(Refusal::exists(kind, node, &name));
+        }
         let value = keep_unknown(asked, spec.to_value());
         Ok(self.put(kind, name, uid, value, spec))
     }
@@ -69,24 +102,35 @@ impl State {
         let spec = admit::admit(self, Subject { uid, name: &old.name, old: Some(&old.spec) }, spec)?;
         let value = keep_unknown(&asked, spec.to_value());
         if value == *old.value {
-            return Ok(Done { effect: Effect::Unchanged, record: old });
+            return Ok(Done::one(Effect::Unchanged, old));
         }
         Ok(self.put(kind, old.name.clone(), uid, value, spec))
     }
 
     fn delete(&mut self, kind: Kind, uid: Uid) -> Result<Done, Refusal> {
         let record = Arc::clone(self.living(kind, uid)?);
-        admit::release(self, kind, &record.name)?;
+        self.may_come_or_go(kind)?;
+        admit::release(self, &record)?;
         self.remove(&record);
-        Ok(Done { effect: Effect::Delete, record })
+        Ok(Done::one(Effect::Delete, record))
     }
 
     fn put(&mut self, kind: Kind, name: Name, uid: Uid, value: Value, spec: Spec) -> Done {
         let record = self.insert(Record::new(kind, name, uid, self.index, value, spec));
-        Done { effect: Effect::Put, record }
+        Done::one(Effect::Put, record)
     }
 
-    fn living(&self, kind: Kind, uid: Uid) -> Result<&Arc<Record>, Refusal> {
+    /// Nodes of a cluster of several come by joining and go by leaving.
+    fn may_come_or_go(&self, kind: Kind) -> Result<(), Refusal> {
+        if kind == Kind::Node && self.members.founded().is_some() {
+            return Err(Refusal::precondition(
+                "nodes come by joining the cluster, and go by leaving it or being removed",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn living(&self, kind: Kind, uid: Uid) -> Result<&Arc<Record>, Refusal> {
         if !kind.is_declared() {
             return Err(not_declared(kind));
         }
@@ -99,13 +143,13 @@ impl State {
         }
     }
 
-    fn has_room(&self) -> Result<(), Refusal> {
-        if self.by_uid.len() >= OBJECTS_MAX {
+    pub(super) fn has_room(&self) -> Result<(), Refusal> {
+        if self.objects.len() >= OBJECTS_MAX {
             return Err(Refusal::exhausted(format!(
                 "the cluster has {OBJECTS_MAX} declared objects, the most it can hold"
             )));
         }
-        if self.by_uid.len() + self.tombstones.len() >= UIDS_MAX {
+        if self.objects.len() + self.tombstones.len() >= UIDS_MAX {
             let message = format!("this epoch has used {UIDS_MAX} identities, the most it can remember");
             return Err(Refusal::exhausted(message));
         }

@@ -69,7 +69,7 @@ fn an_update_merges_and_can_be_tied_to_a_version() {
 
 #[test]
 fn what_cannot_be_judged_stalls_and_nothing_after_it_is_applied() {
-    let newer = json!({"index": 2, "action": {"type": "feature_level"}});
+    let newer = json!({"index": 2, "action": {"type": "teleport"}});
     let newer = rmp_serde_bytes(&newer);
     let other_epoch = EpochId { number: 2, ..EPOCH };
     let delete = Action::Delete { kind: Kind::Node, uid: uid(1) };
@@ -82,7 +82,7 @@ fn what_cannot_be_judged_stalls_and_nothing_after_it_is_applied() {
         action: delete.clone(),
     };
     let cases = [
-        (newer, Stall::UnknownKind { index: 2, kind: "feature_level".into() }),
+        (newer, Stall::UnknownKind { index: 2, kind: "teleport".into() }),
         (entry(5, delete.clone()), Stall::Gap { expected: 2, found: 5 }),
         (encode(&foreign), Stall::Epoch { index: 2, expected: EPOCH, found: other_epoch }),
     ];
@@ -139,6 +139,6 @@ fn a_snapshot_that_does_not_read_is_refused() {
     let error = State::restore(&newer).expect_err("newer");
     assert_eq!(
         error.to_string(),
-        "the snapshot has layout 9, this version reads up to 1: install the newer version again"
+        "the snapshot has layout 9, this version reads up to 2: install the newer version again"
     );
 }

@@ -110,13 +110,16 @@ fn assert_nothing_is_held_twice(state: &State) {
     for system in systems(state) {
         for nic in &system.nics {
             assert!(macs.insert(nic.mac.as_ref().expect("every interface has one")));
-            assert!(state.find(Kind::Network, nic.network.as_str()).is_some(), "a network was deleted under a guest");
+            assert!(
+                state.find(Kind::Network, None, nic.network.as_str()).is_some(),
+                "a network was deleted under a guest"
+            );
             if let Some(address) = &nic.address {
                 assert!(addresses.insert((&nic.network, address)));
             }
         }
         for disk in &system.disks {
-            assert!(state.find(Kind::Pool, disk.pool.as_str()).is_some(), "a pool was deleted under a disk");
+            assert!(state.find(Kind::Pool, None, disk.pool.as_str()).is_some(), "a pool was deleted under a disk");
             assert!(volumes.insert((&disk.pool, &disk.volume)));
         }
     }

@@ -40,7 +40,7 @@ fn only_a_newer_publication_counts() {
     say(&mut world, "storage@n1", (5, 8), false, vec![volume(9, 2)]).expect("newer");
     say(&mut world, "storage@n1", (6, 1), false, vec![]).expect("a new life begins anew");
     say(&mut world, "storage@n2", (1, 1), false, vec![]).expect("another reporter has its own count");
-    let view = world.db.get(Kind::Volume, &Key::Name("default/v9".into())).expect("reported");
+    let view = world.db.get(Kind::Volume, &Key::Name("default/v9".into()), None).expect("reported");
     assert_eq!((view.slots[0].incarnation, view.slots[0].sequence, view.slots[0].data.text()), (5, 8, r#"{"size":2}"#));
 }
 
@@ -53,7 +53,7 @@ fn a_heartbeat_confirms_states_of_this_life_and_no_measurements() {
     let ages = |world: &mut World, incarnation, sequence| {
         let heartbeat = Publication { incarnation, sequence, reports: vec![], replace: false };
         world.db.publish(later, "storage@n1", heartbeat).expect("valid");
-        let view = world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect("reported");
+        let view = world.db.get(Kind::Volume, &Key::Uid(uid(9)), None).expect("reported");
         view.to_object(later).slots.iter().map(|slot| (slot.facet, slot.age_ms)).collect::<Vec<_>>()
     };
     assert_eq!(ages(&mut world, 6, 1), [(Facet::Meta, 59_000), (Facet::Stats, 59_000)]);
@@ -69,10 +69,10 @@ fn a_reported_object_lives_as_long_as_its_slots() {
     say(&mut world, "hypervisor@n1", (1, 1), false, vec![stats]).expect("valid");
     say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Volume, uid(9), None, Facet::Meta, None)])
         .expect("valid");
-    assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect("one slot left").slots.len(), 1);
+    assert_eq!(world.db.get(Kind::Volume, &Key::Uid(uid(9)), None).expect("one slot left").slots.len(), 1);
     say(&mut world, "hypervisor@n1", (2, 1), true, vec![]).expect("says nothing any more");
     assert_eq!(
-        world.db.get(Kind::Volume, &Key::Uid(uid(9))).expect_err("gone").message,
+        world.db.get(Kind::Volume, &Key::Uid(uid(9)), None).expect_err("gone").message,
         format!("no volume with the uid {}", uid(9))
     );
     say(&mut world, "storage@n1", (2, 1), true, vec![volume(7, 1)]).expect("the whole truth");
@@ -148,10 +148,10 @@ fn of_two_objects_with_one_name_the_newer_is_found() {
     let mut world = World::new();
     let job = |number| report(Kind::Job, uid(number), Some("j"), Facet::Meta, Some(json!({})));
     say(&mut world, "storage@n1", (1, 1), false, vec![job(6), job(5)]).expect("valid");
-    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(6));
+    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into()), None).expect("there").uid, uid(6));
     say(&mut world, "storage@n1", (1, 2), false, vec![report(Kind::Job, uid(6), None, Facet::Meta, None)])
         .expect("valid");
-    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into())).expect("there").uid, uid(5));
+    assert_eq!(world.db.get(Kind::Job, &Key::Name("j".into()), None).expect("there").uid, uid(5));
 }
 
 #[test]

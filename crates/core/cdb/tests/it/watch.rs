@@ -73,8 +73,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Objects 0-5 are systems by name, 6-11 are volumes by uid.
 fn perform(world: &mut World, sequence: u64, step: &Step) {
-    let system =
-        |world: &World, object: u8| world.db.state().find(Kind::System, &format!("s{object}")).map(|record| record.uid);
+    let system = |world: &World, object: u8| {
+        world.db.state().find(Kind::System, None, &format!("s{object}")).map(|record| record.uid)
+    };
     match step {
         Step::Create(object) => drop(world.create(Kind::System, &format!("s{object}"), plain_system())),
         Step::Update(object, cpus) => {

@@ -4,3 +4,6 @@ mod decisions;
 mod limits;
 mod model;
 mod property;
+mod requests;
+mod roles;
+mod voters;

@@ -39,6 +39,7 @@ pub(crate) fn node(number: u16) -> NewNode {
         address: address(number),
         key: digest(&format!("key of n{number}")),
         root_key: None,
+        systems: Vec::new(),
     }
 }
 

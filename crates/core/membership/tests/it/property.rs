@@ -33,6 +33,7 @@ fn any_node() -> impl Strategy<Value = NewNode> {
             key: node(key_of.unwrap_or(number)).key,
             root_key: root
                 .map(|(uid_of, secret)| RootKey { uid: uid(100 + u128::from(uid_of)), digest: digest(&secret) }),
+            systems: Vec::new(),
         },
     )
 }
@@ -60,6 +61,7 @@ fn command() -> impl Strategy<Value = Command> {
     let key_name =
         prop_oneof![FEW.prop_map(|number| format!("k{number}")), FEW.prop_map(|number| format!("root@n{number}"))];
     prop_oneof![
+        8 => newer(),
         1 => any_node().prop_map(init),
         8 => (secret(), any_node()).prop_map(|(secret, node)| Command::Join { token: digest(&secret), node }),
         2 => FEW.prop_map(|number| Command::Leave { node: uid(u128::from(number)) }),
@@ -69,6 +71,32 @@ fn command() -> impl Strategy<Value = Command> {
         2 => key,
         1 => key_name.prop_map(|name| Command::RevokeKey { name }),
         1 => Just(Command::Prune),
+    ]
+}
+
+/// What came with the control plane of several.
+fn newer() -> impl Strategy<Value = Command> {
+    let member = || FEW.prop_map(|number| uid(u128::from(number)));
+    let request = || FEW.prop_map(|number| uid(400 + u128::from(number)));
+    let role = || prop::sample::select(vec!["compute", "controller", "edge", "spare"]).prop_map(name);
+    let few_names = |prefix: &'static str| {
+        prop::option::of(prop::collection::vec(FEW.prop_map(move |number| name(&format!("{prefix}{number}"))), 0..3))
+    };
+    prop_oneof![
+        4 => (request(), any_node(), 0u64..2 * HOUR)
+            .prop_map(|(request, node, wait_ms)| Command::Ask { request, node, wait_ms }),
+        3 => request().prop_map(|request| Command::Approve { request }),
+        1 => request().prop_map(|request| Command::Reject { request }),
+        3 => (secret(), any_node()).prop_map(|(secret, node)| Command::Rejoin { token: digest(&secret), node }),
+        2 => (member(), FEW).prop_map(|(node, to)| Command::Rename { node, to: name(&format!("n{to}")) }),
+        1 => (member(), 0u16..6).prop_map(|(node, to)| Command::Readdress { node, address: address(to) }),
+        1 => member().prop_map(|node| Command::Park { node }),
+        1 => member().prop_map(|node| Command::Unpark { node }),
+        2 => member().prop_map(|node| Command::SetController { node, checkpoint_key: Some("ab".repeat(32)) }),
+        2 => member().prop_map(|node| Command::SetController { node, checkpoint_key: None }),
+        1 => (0u32..7).prop_map(|wanted| Command::SetVoters { wanted }),
+        2 => (role(), few_names("u"), few_names("n"))
+            .prop_map(|(name, units, nodes)| Command::SetRole { name, units, nodes }),
     ]
 }
 
@@ -114,6 +142,9 @@ fn look(
     assert_eq!(after.verify(), Ok(()));
     let is_changed = matches!(result, Ok(Outcome::Changed));
     assert_eq!(is_changed, before != after, "{result:?}");
+    assert_eq!(after.changes(), before.changes() + u64::from(is_changed), "every change is counted");
+    let written = serde_json::to_value(command).expect("JSON");
+    assert_eq!(serde_json::from_value::<Command>(written).expect("it reads back"), *command);
     let told = without_revision(before.directory()) != without_revision(after.directory());
     assert_eq!(after.revision(), before.revision() + u64::from(told), "the revision counts changes of the directory");
     if matches!(command, Command::Join { .. }) {
@@ -137,6 +168,9 @@ proptest! {
             look(&before, &state, &command, now_ms, &result);
             agrees(&before, &command, now_ms, &result);
             gone.extend(before.members().keys().filter(|node| !state.members().contains_key(node)));
+            if matches!(command, Command::Rejoin { .. }) {
+                gone.retain(|node| !state.members().contains_key(node));
+            }
             prop_assert!(state.members().keys().all(|node| !gone.contains(node)), "a node came back");
         }
     }

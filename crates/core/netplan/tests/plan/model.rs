@@ -14,7 +14,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn network(uid: u128, address: &str) -> NetworkInput {
-    let spec = NetworkSpec { address: address.to_owned(), dhcp: true, nat: true };
+    let spec = NetworkSpec { node: None, address: address.to_owned(), dhcp: true, nat: true };
     NetworkInput { uid: Uid::from_u128(uid), name: name(&format!("net{uid}")), spec }
 }
 
@@ -27,6 +27,7 @@ pub(crate) fn system(uid: u128, networks: &[u128]) -> SystemInput {
         disks: Vec::new(),
         nics: networks.iter().map(nic).collect(),
         autostart: false,
+        floating: false,
     };
     SystemInput { uid: Uid::from_u128(uid), name: name(&format!("sys{uid}")), spec }
 }

@@ -17,7 +17,7 @@ impl System {
                 self.durable.made = true;
                 self.durable.reason = String::new();
                 self.finish(Ok(()), out);
-                self.rest(now, out);
+                self.rest(out);
             }
             Err(failure) if self.task == Some(Task::Create) => self.unmake(failure, out),
             Err(failure) => {

@@ -16,7 +16,7 @@ impl System {
             self.durable.exit = Some(ExitReason::Stopped);
         }
         match &mut self.phase {
-            Phase::Preparing | Phase::Backoff | Phase::Failed => self.rest(now, out),
+            Phase::Leasing | Phase::Preparing | Phase::Backoff | Phase::Failed => self.rest(out),
             Phase::Spawning => self.remove(Then::Rest, out),
             Phase::Resuming | Phase::Adopting | Phase::Running | Phase::ShuttingDown { .. } => self.quit(now, out),
             Phase::Removing { then } => *then = Then::Rest,
@@ -103,17 +103,17 @@ impl System {
                 self.undone(now, failure, out);
             }
             (Phase::Removing { then: Then::Again }, true) if self.task.is_none() => self.again(now, out),
-            _ => self.rest(now, out),
+            _ => self.rest(out),
         }
     }
 
     /// No unit exists: stays off or starts, as the power intent says.
-    pub(super) fn rest(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
+    pub(super) fn rest(&mut self, out: &mut Vec<Effect>) {
         if self.orphan {
             return self.vanish(out);
         }
         if self.durable.is_on() {
-            return self.prepare(now, out);
+            return self.prepare(out);
         }
         match self.task {
             Some(Task::Start | Task::Create) => {

@@ -74,7 +74,7 @@ impl System {
 
     fn settle_absent(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
         if !self.durable.is_on() || self.task.is_some() || !self.same_boot {
-            return self.rest(now, out);
+            return self.rest(out);
         }
         self.durable.exit = Some(ExitReason::Killed);
         self.durable.reason = "QEMU was gone when the hypervisor came back".to_owned();

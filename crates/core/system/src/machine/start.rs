@@ -1,4 +1,4 @@
-//! From stopped to running: limits, volumes and taps at once, then both units at once, QMP, and the processors.
+//! From stopped to running: the lease, then limits, volumes and taps at once, then both units at once, QMP, and the processors.
 
 use acp_base::{BootInstant, Code, Failure};
 use acp_wire_model::system::{ExitReason, PowerIntent};
@@ -7,21 +7,29 @@ use super::{Phase, Then};
 use crate::{Effect, Guest, Sight, Step, System, exit, policy};
 
 impl System {
-    pub(super) fn begin_start(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
+    pub(super) fn begin_start(&mut self, out: &mut Vec<Effect>) {
         self.durable.power = PowerIntent::On;
         self.restarts.clear();
         match &mut self.phase {
-            Phase::Stopped | Phase::Failed | Phase::Backoff => self.prepare(now, out),
+            Phase::Stopped | Phase::Failed | Phase::Backoff => self.prepare(out),
             Phase::Removing { then } => *then = Then::Rest,
             _ => {}
         }
     }
 
-    pub(super) fn prepare(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
+    pub(super) fn prepare(&mut self, out: &mut Vec<Effect>) {
         self.attempt += 1;
         self.inflight.clear();
         self.guest = None;
         self.durable.reason = String::new();
+        self.enter(Phase::Leasing);
+        self.perform(Step::TakeLease, out);
+    }
+
+    pub(super) fn done_leasing(&mut self, now: BootInstant, result: Result<(), Failure>, out: &mut Vec<Effect>) {
+        if let Err(failure) = result {
+            return self.undone(now, failure, out);
+        }
         self.enter(Phase::Preparing);
         self.deadline = Some(now + policy::PREPARE_MAX);
         out.push(Effect::Progress("opening disks and network interfaces"));
@@ -182,16 +190,16 @@ impl System {
     pub(super) fn cancel_start(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
         self.durable.power = PowerIntent::Off;
         match &self.phase {
-            Phase::Preparing => self.give_up_preparing(now, out),
+            Phase::Leasing | Phase::Preparing => self.give_up_preparing(out),
             Phase::Spawning | Phase::Resuming => self.remove(Then::Rest, out),
             Phase::Adopting => self.quit(now, out),
             _ => {}
         }
     }
 
-    pub(super) fn give_up_preparing(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
+    pub(super) fn give_up_preparing(&mut self, out: &mut Vec<Effect>) {
         self.durable.power = PowerIntent::Off;
-        self.rest(now, out);
+        self.rest(out);
     }
 
     /// Whether a unit is being spawned; units must not be removed then, for the removal could overtake the spawning.

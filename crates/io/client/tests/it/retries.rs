@@ -15,7 +15,8 @@ use acp_io_client::Client;
 use acp_io_daemon::Router;
 use acp_wire_api::{
     Empty,
-    agent::OpenReply,
+    agent::{Measure, MeasureRequest, OpenReply},
+    cluster::{List, ListRequest},
     daemon::GetHealth,
     hypervisor::{DeleteSystem, SystemRequest},
     jobs::{Get, JobRequest},
@@ -143,5 +144,37 @@ async fn a_conversation_that_is_half_over_is_not_used_again() {
         service.call::<DeleteSystem>(SystemRequest { name: name("web") }).await.expect("deleted");
         is_answered.recv_timeout(LIMIT).expect("half over");
     }
+    agent.join().expect("no panic");
+}
+
+/// Whoever was found takes nothing: what was never sent is sent to its successor, whatever kind of call it is.
+#[tokio::test]
+async fn a_stream_and_an_upgrade_that_were_not_sent_are_begun_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = UnixListener::bind(folder.path().join("agent.sock")).expect("bound");
+    let agent = std::thread::spawn(move || {
+        let open = json!({ "parameters": OpenReply { node: "n2".into(), here: false, hops: Vec::new() } });
+        let mut kept = Vec::new();
+        for answer in [None, Some(json!({ "objects": [], "index": 7 })), None, Some(json!({}))] {
+            let (mut stream, _address) = listener.accept().expect("called");
+            let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+            reader.read_until(0, &mut Vec::new()).expect("the way is asked for");
+            if answer.is_none() {
+                stream.shutdown(Shutdown::Read).expect("nothing more is taken");
+            }
+            stream.write_all(format!("{open}\0").as_bytes()).expect("written");
+            if let Some(answer) = answer {
+                reader.read_until(0, &mut Vec::new()).expect("a call");
+                stream.write_all(format!("{}\0", json!({ "parameters": answer })).as_bytes()).expect("written");
+            }
+            kept.push(stream);
+        }
+    });
+    let client = Client::new(folder.path()).on(Some(&name("n2")));
+    let list = ListRequest { kind: None, selectors: Vec::new(), min_index: None };
+    let mut replies = client.service("cluster").stream::<List>(list).await.expect("the second time");
+    assert_eq!(replies.next().await.expect("a reply").expect("listed").index, 7);
+    let measure = MeasureRequest { send_bytes: 0, receive_bytes: 0 };
+    client.service("agent").upgrade::<Measure>(measure).await.expect("the second time");
     agent.join().expect("no panic");
 }

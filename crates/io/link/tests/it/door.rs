@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use acp_base::Uid;
 use acp_dev_wait::wait_for_async;
-use acp_io_link::{Class, Link, LinkError, Unwelcome, dial_to_join, limits};
+use acp_io_link::{Class, Link, LinkError, Unwelcome, dial_to_ask, dial_to_join, limits};
 use acp_io_pki::Refusal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -77,6 +77,9 @@ async fn newcomers_come_in_for_joining_alone() {
     let cluster = Cluster::new(1);
     let (_caller, open, mut doors) = node_and_door(&cluster).await;
     dial_to_join(open.address, cluster.authority.fingerprint()).await.expect("admitted");
+    assert!(matches!(told(&mut doors).await, Ok(Class::Join)));
+    let (_stream, authority) = dial_to_ask(open.address).await.expect("admitted");
+    assert_eq!(authority, cluster.authority.fingerprint(), "whoever asks is told whose it is");
     assert!(matches!(told(&mut doors).await, Ok(Class::Join)));
     let error = dial_to_join(open.address, Cluster::new(1).authority.fingerprint()).await.expect_err("another cluster");
     assert!(matches!(error, LinkError::Refused(Refusal::Issuer)), "{error:?}");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use acp_base::Uid;
-use acp_io_pki::{LEEWAY, NodeIdentity, Refusal, Validity, joining, newcomers, renewing};
+use acp_io_pki::{LEEWAY, NodeIdentity, Refusal, Validity, asking, joining, newcomers, renewing};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
 use crate::world::{Cluster, Met, Node, PROTOCOL, meet, moment, now, peers_meet};
@@ -157,7 +157,13 @@ async fn a_newcomer_finds_the_cluster_of_its_token_and_no_other() {
     let shown = acp_io_pki::Held::new(&forged.key, forged.held.certificate(), ours.authority.certificate());
     let server = newcomers(&shown.expect("its key"), PROTOCOL).expect("configured");
     let right = joining(ours.authority.fingerprint(), PROTOCOL).expect("configured");
-    assert_eq!(client_refused(&meet(server, right, forged.uid).await), Some(Refusal::Issuer));
+    assert_eq!(client_refused(&meet(server.clone(), right, forged.uid).await), Some(Refusal::Issuer));
+    // Whoever knows nothing yet is told the truth all the same, or nothing.
+    let asks = || asking(PROTOCOL).expect("configured");
+    assert_eq!(client_refused(&meet(server, asks(), forged.uid).await), Some(Refusal::Issuer));
+    let server = newcomers(&member.held, PROTOCOL).expect("configured");
+    let met = meet(server, asks(), member.uid).await;
+    assert_eq!(met.client.expect("accepted").expect("shown").identity.cluster, ours.uid);
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn write(store: &Store, promised: &mut Promised, dice: &mut Dice) {
         0 => store.snapshot(Snapshot { at: promised.last(), bytes: vec![1; 1 + dice.index(9_000)] }).await,
         1 => {
             let retention = Retention { age: std::time::Duration::MAX, bytes: dice.roll(20_000) };
-            store.compact(retention, 0).await.map(drop)
+            crate::compact(store, retention, 0).await.map(drop)
         }
         2 => store.refuse(vec![(promised.last().index, "because".into())]).await,
         _ => {

@@ -57,7 +57,7 @@ async fn made(name: &str, count: u64) -> Vec<u8> {
         if name == "snapshot" {
             store.snapshot(Snapshot { at: last, bytes: b"a state".to_vec() }).await.expect("stored");
             let retention = Retention { age: std::time::Duration::from_millis(5_000), bytes: 100 };
-            store.compact(retention, last.time_ms).await.expect("compacted");
+            crate::compact(&store, retention, last.time_ms).await.expect("compacted");
         }
     }
     drop(store);

@@ -67,6 +67,14 @@ async fn filled(directory: &Path, count: u64) -> Anchor {
     last
 }
 
+/// Removes what is beyond retention.
+async fn compact(store: &Store, retention: Retention, now_ms: u64) -> Result<u64, StoreError> {
+    match store.cut(retention, now_ms).await? {
+        Some(cut) => store.trim(cut.index).await,
+        None => Ok(0),
+    }
+}
+
 /// What a crash would leave: the files as they are now.
 fn crashed_copy(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a directory");
@@ -215,13 +223,13 @@ async fn retention_removes_only_what_the_snapshot_covers() {
     let (at, last) = (anchor(&batch[79]), anchor(&batch[99]));
     store.append(batch).await.expect("stored");
     let nothing = Retention { age: Duration::ZERO, bytes: 0 };
-    assert_eq!(store.compact(nothing, 1_000_000).await.expect("done"), 0, "no snapshot, no removal");
+    assert_eq!(compact(&store, nothing, 1_000_000).await.expect("done"), 0, "no snapshot, no removal");
     store.snapshot(Snapshot { at, bytes: b"state".to_vec() }).await.expect("stored");
     let days = Retention { age: Duration::from_secs(60), bytes: u64::MAX };
-    assert_eq!(store.compact(days, 91_000).await.expect("done"), 30, "entries are a second apart");
+    assert_eq!(compact(&store, days, 91_000).await.expect("done"), 30, "entries are a second apart");
     let bytes = Retention { age: Duration::from_secs(1_000_000), bytes: 14 * 20 };
     assert_eq!(
-        store.compact(bytes, 91_000).await.expect("done"),
+        compact(&store, bytes, 91_000).await.expect("done"),
         30,
         "20 entries of 14 bytes stay before the snapshot"
     );
@@ -230,9 +238,62 @@ async fn retention_removes_only_what_the_snapshot_covers() {
     assert_eq!(store.read(61, 61).await.expect("kept").base.index, 60);
     let verified = store.verify().await.expect("readable");
     assert_eq!((verified.first, verified.last, verified.broken_at), (61, last, None));
-    assert_eq!(store.compact(nothing, 1_000_000).await.expect("done"), 20);
+    assert_eq!(compact(&store, nothing, 1_000_000).await.expect("done"), 20);
     drop(store);
     let (store, recovered) = open(directory.path());
     assert_eq!(recovered.last, last);
     assert_eq!(store.read(81, u64::MAX).await.expect("kept").rows.len(), 20);
+}
+
+#[tokio::test]
+async fn the_anchor_stays_until_another_takes_its_place() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, recovered) = open(directory.path());
+    let batch = rows(recovered.last, 100);
+    let at = |index: usize| anchor(&batch[index - 1]);
+    let stored = |index: usize| Snapshot { at: at(index), bytes: format!("state {index}").into_bytes() };
+    store.append(batch.clone()).await.expect("stored");
+    assert_eq!(store.snapshot_before(50).await.expect("readable"), None, "kept from its beginning");
+    store.snapshot(stored(60)).await.expect("stored");
+    store.snapshot(stored(80)).await.expect("stored");
+    assert_eq!(store.snapshot_before(79).await.expect("readable"), None, "none is needed at the beginning");
+    assert_eq!(store.snapshot_before(80).await.expect("readable"), Some(stored(80)));
+    store.set_anchor(stored(40)).await.expect("stored");
+    assert_eq!(store.trim(40).await.expect("removed"), 40);
+    assert_eq!(store.anchor().await.expect("readable"), at(40));
+    store.snapshot(stored(100)).await.expect("stored");
+    assert_eq!(
+        store.snapshot_before(99).await.expect("readable"),
+        Some(stored(40)),
+        "the newest one alone was replaced"
+    );
+    let error = store.snapshot_before(39).await.expect_err("too far back");
+    assert!(matches!(error, StoreError::BeforeAnchor { anchor } if anchor == at(40)), "{error:?}");
+    store.set_anchor(stored(70)).await.expect("stored");
+    assert_eq!(store.trim(1_000).await.expect("removed"), 60, "never beyond the newest snapshot");
+    drop(store);
+    let (store, recovered) = open(directory.path());
+    assert_eq!((recovered.snapshot, recovered.last), (Some(stored(100)), at(100)));
+    assert_eq!(store.anchor().await.expect("readable"), at(70));
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_the_place_of_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    filled(directory.path(), 100).await;
+    let (store, recovered) = open(directory.path());
+    assert_eq!(recovered.last.index, 100);
+    let at = Anchor { index: 7, hash: [9; 32], time_ms: 5 };
+    let state = Snapshot { at, bytes: b"another state".to_vec() };
+    store.reset(state.clone()).await.expect("stored");
+    assert_eq!(store.anchor().await.expect("readable"), at);
+    drop(store);
+    let (store, recovered) = open(directory.path());
+    assert_eq!((recovered.snapshot, recovered.last), (Some(state), at), "and no witness of what was before");
+    assert!(store.read(8, u64::MAX).await.expect("readable").rows.is_empty());
+    store.append(rows(at, 3)).await.expect("the log goes on from it");
+    drop(store);
+    let (store, recovered) = open(directory.path());
+    assert_eq!(recovered.last.index, 10);
+    assert_eq!(store.verify().await.expect("readable").first, 8);
 }

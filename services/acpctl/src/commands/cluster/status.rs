@@ -1,4 +1,4 @@
-//! `acpctl cluster status`: this node's place in its cluster, and what the control plane says.
+//! `acpctl cluster status`: this node's place in its cluster, what the control plane says, and how far this node's database is.
 
 use std::{fmt::Write, time::Duration};
 
@@ -6,6 +6,7 @@ use acp_base::{Code, Failure};
 use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, LinkStatus},
+    cluster,
     hub::{self, HubStatus},
 };
 use serde_json::{Value, json};
@@ -31,27 +32,54 @@ pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
         Some(_) => Some(ask_hub(session).await),
         None => None,
     };
-    let problems = problems(&status, hub.as_ref(), now_ms());
+    let database = ask_database(session).await;
+    let seen = Seen { agent: &status, hub: hub.as_ref(), database: &database };
+    let problems = problems(seen, now_ms());
     if session.out.is_for_people() {
-        let text = render(&status, hub.as_ref(), &problems, now_ms());
+        let text = render(seen, &problems, now_ms());
         session.out.writer().text(&text)?;
     } else {
-        session.out.object(&as_value(&status, hub.as_ref(), &problems)?)?;
+        session.out.object(&as_value(seen, &problems)?)?;
     }
     Ok(if problems.is_empty() { crate::DONE } else { NOT_WELL })
 }
 
 type Answer = Result<HubStatus, Failure>;
+type Database = Result<cluster::Status, Failure>;
+
+/// What was found out; of the hub nothing where there is no cluster.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    agent: &'a AgentStatus,
+    hub: Option<&'a Answer>,
+    database: &'a Database,
+}
+
+async fn ask_database(session: &Session) -> Database {
+    let daemon = session.daemon("cluster")?.deadline(session.timeout().unwrap_or(PATIENCE));
+    daemon.call::<cluster::GetStatus>(Empty {}).await
+}
 
 async fn ask_hub(session: &Session) -> Answer {
     let hub = session.service(HUB)?.deadline(session.timeout().unwrap_or(PATIENCE));
     hub.call::<hub::GetStatus>(Empty {}).await
 }
 
-/// What somebody should look at; the first word is the node's, then the hub's.
-fn problems(status: &AgentStatus, hub: Option<&Answer>, now_ms: u64) -> Vec<String> {
+/// What somebody should look at; the first word is the node's, then the hub's, then the database's.
+fn problems(seen: Seen<'_>, now_ms: u64) -> Vec<String> {
     let mut problems = Vec::new();
-    let Some(hub) = hub else { return problems };
+    if let Some(hub) = seen.hub {
+        of_node(seen.agent, now_ms, &mut problems);
+        of_hub(hub, &mut problems);
+    }
+    match seen.database {
+        Err(failure) => problems.push(format!("the cluster database does not answer: {failure}")),
+        Ok(status) => of_database(status, &mut problems),
+    }
+    problems
+}
+
+fn of_node(status: &AgentStatus, now_ms: u64, problems: &mut Vec<String>) {
     match status.hub_heard_ms {
         Some(ms) if ms <= HEARD_MS_MAX => {}
         heard => problems.push(format!("the control plane is not heard: {}", last_word(heard))),
@@ -61,18 +89,31 @@ fn problems(status: &AgentStatus, hub: Option<&Answer>, now_ms: u64) -> Vec<Stri
     {
         problems.push(format!("this node's certificate is not renewed: it ends {}", until(at_ms, now_ms)));
     }
+}
+
+fn of_hub(hub: &Answer, problems: &mut Vec<String>) {
     match hub {
         Err(failure) => problems.push(format!("the control plane does not answer: {failure}")),
-        Ok(hub) if hub.online < hub.nodes => {
-            problems.push(format!(
-                "{} of {} nodes are offline; see: acpctl node list",
-                hub.nodes - hub.online,
-                hub.nodes
-            ));
+        Ok(hub) => {
+            if !hub.degraded.is_empty() {
+                problems.push(format!("nothing can be changed: {}", hub.degraded));
+            }
+            if hub.online < hub.nodes {
+                let offline = hub.nodes - hub.online;
+                problems.push(format!("{offline} of {} nodes are offline; see: acpctl node list", hub.nodes));
+            }
         }
-        Ok(_) => {}
     }
-    problems
+}
+
+fn of_database(status: &cluster::Status, problems: &mut Vec<String>) {
+    if !status.stalled.is_empty() {
+        problems.push(format!("this node's database does not go on: {}", status.stalled));
+    }
+    if !status.degraded.is_empty() {
+        let age = status.heard_ms.map(|ms| format!("; last heard {}", ago(ms))).unwrap_or_default();
+        problems.push(format!("this node's database is degraded: {}{age}", status.degraded));
+    }
 }
 
 fn last_word(heard_ms: Option<u64>) -> String {
@@ -90,19 +131,29 @@ pub(in crate::commands) fn standing(status: &AgentStatus) -> String {
     }
 }
 
-fn render(status: &AgentStatus, hub: Option<&Answer>, problems: &[String], now_ms: u64) -> String {
+fn render(seen: Seen<'_>, problems: &[String], now_ms: u64) -> String {
+    let status = seen.agent;
     let mut out = String::new();
     let mut line = |label: &str, text: String| writeln!(out, "{label:<13}{text}").expect("a string takes everything");
     line("Cluster:", standing(status));
     let address = status.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
     line("This node:", format!("{} ({}){address}", status.name, status.node));
-    if let Some(Ok(hub)) = hub {
+    if let Some(Ok(hub)) = seen.hub {
+        let leader = hub.leader.as_ref().map_or_else(|| "none is known".to_owned(), ToString::to_string);
+        line("Leader:", format!("{leader}, of {} voters; see: acpctl hub status", hub.voters));
         line("Nodes:", format!("{}, {} online; directory {}", hub.nodes, hub.online, hub.revision));
+    }
+    if let Ok(database) = seen.database {
+        line(
+            "Log:",
+            format!("epoch {}, index {}, feature level {}", database.epoch, database.index, database.feature_level),
+        );
+        line("Source:", source(database));
     }
     if let Some(at_ms) = status.certificate_until_ms {
         line("Certificate:", format!("ends {}", until(at_ms, now_ms)));
     }
-    if hub.is_some() {
+    if seen.hub.is_some() {
         line("Links:", links(&status.links));
     }
     if !problems.is_empty() {
@@ -110,6 +161,13 @@ fn render(status: &AgentStatus, hub: Option<&Answer>, problems: &[String], now_m
         problems.iter().for_each(|problem| out.push_str(&format!("  {problem}\n")));
     }
     out
+}
+
+/// Whose log this node's database follows.
+fn source(database: &cluster::Status) -> String {
+    let whose = if database.source.is_empty() { "nobody's log is followed now" } else { &database.source };
+    let heard = database.heard_ms.map(|ms| format!(", heard {}", ago(ms))).unwrap_or_default();
+    format!("{whose}{heard}")
 }
 
 fn links(links: &[LinkStatus]) -> String {
@@ -120,13 +178,14 @@ fn links(links: &[LinkStatus]) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-fn as_value(status: &AgentStatus, hub: Option<&Answer>, problems: &[String]) -> Result<Value, Failure> {
+fn as_value(seen: Seen<'_>, problems: &[String]) -> Result<Value, Failure> {
     Ok(json!({
         "ok": problems.is_empty(),
         "problems": problems,
-        "cluster": to_value(&status.cluster)?,
-        "agent": to_value(status)?,
-        "hub": hub.and_then(|hub| hub.as_ref().ok()).map(to_value).transpose()?,
+        "cluster": to_value(&seen.agent.cluster)?,
+        "agent": to_value(seen.agent)?,
+        "hub": seen.hub.and_then(|hub| hub.as_ref().ok()).map(to_value).transpose()?,
+        "database": seen.database.as_ref().ok().map(to_value).transpose()?,
     }))
 }
 
@@ -154,17 +213,43 @@ mod tests {
     }
 
     fn hub(nodes: u64, online: u64) -> Answer {
-        Ok(HubStatus { cluster: None, revision: 7, nodes, online })
+        let leader = Some("n1".parse().expect("a name"));
+        Ok(HubStatus { cluster: None, revision: 7, nodes, online, degraded: String::new(), leader, voters: 3 })
+    }
+
+    fn database() -> cluster::Status {
+        cluster::Status {
+            cluster: Uid::from_u128(2),
+            node_uid: Uid::from_u128(1),
+            node: "n1".parse().expect("a name"),
+            epoch: "1-0a".into(),
+            index: 42,
+            hash: String::new(),
+            objects: 3,
+            slots: 4,
+            watches: 5,
+            store_bytes: 6,
+            stalled: String::new(),
+            source: "hub@n2".into(),
+            heard_ms: Some(300),
+            degraded: String::new(),
+            feature_level: 1,
+            anchor: 1,
+        }
+    }
+
+    fn found(agent: &AgentStatus, hub: Option<&Answer>) -> Vec<String> {
+        problems(Seen { agent, hub, database: &Ok(database()) }, NOW)
     }
 
     #[test]
     fn what_is_wrong_is_said_with_its_age() {
         let well = status(Some(1_900), 40 * 3_600_000);
-        assert_eq!(problems(&well, Some(&hub(3, 3)), NOW), Vec::<String>::new());
-        assert_eq!(problems(&well, Some(&hub(3, 1)), NOW), ["2 of 3 nodes are offline; see: acpctl node list"]);
+        assert_eq!(found(&well, Some(&hub(3, 3))), Vec::<String>::new());
+        assert_eq!(found(&well, Some(&hub(3, 1))), ["2 of 3 nodes are offline; see: acpctl node list"]);
         let lost = status(Some(65_000), 3_600_000);
         assert_eq!(
-            problems(&lost, Some(&Err(Failure::unavailable("no way to it"))), NOW),
+            found(&lost, Some(&Err(Failure::unavailable("no way to it")))),
             [
                 "the control plane is not heard: last 1m5s ago",
                 "this node's certificate is not renewed: it ends in 1h",
@@ -172,16 +257,41 @@ mod tests {
             ]
         );
         let never = status(None, 40 * 3_600_000);
+        assert_eq!(found(&never, Some(&hub(1, 1))), ["the control plane is not heard: not since the agent started"]);
+    }
+
+    #[test]
+    fn degraded_is_said_by_the_hub_and_by_the_database() {
+        let well = status(Some(1_900), 40 * 3_600_000);
+        let hub = hub(3, 3).map(|hub| HubStatus { degraded: "1 of 3 voters answers".into(), ..hub });
+        let late = cluster::Status {
+            degraded: "no leader".into(),
+            heard_ms: Some(12_000),
+            stalled: "kind x".into(),
+            ..database()
+        };
         assert_eq!(
-            problems(&never, Some(&hub(1, 1)), NOW),
-            ["the control plane is not heard: not since the agent started"]
+            problems(Seen { agent: &well, hub: Some(&hub), database: &Ok(late) }, NOW),
+            [
+                "nothing can be changed: 1 of 3 voters answers",
+                "this node's database does not go on: kind x",
+                "this node's database is degraded: no leader; last heard 12s ago"
+            ]
         );
+        let silent = Err(Failure::unavailable("no socket"));
+        let said = problems(Seen { agent: &well, hub: None, database: &silent }, NOW);
+        assert_eq!(said, ["the cluster database does not answer: no socket"]);
     }
 
     #[test]
     fn a_node_on_its_own_has_no_problem() {
         let alone = AgentStatus { cluster: None, hub_heard_ms: None, certificate_until_ms: None, ..status(None, 0) };
-        assert_eq!(problems(&alone, None, NOW), Vec::<String>::new());
-        assert!(render(&alone, None, &[], NOW).starts_with("Cluster:     none; acpctl cluster init"));
+        assert_eq!(found(&alone, None), Vec::<String>::new());
+        let text = render(Seen { agent: &alone, hub: None, database: &Ok(database()) }, &[], NOW);
+        assert!(text.starts_with("Cluster:     none; acpctl cluster init"), "{text}");
+        assert!(
+            text.contains("Log:         epoch 1-0a, index 42") && text.contains("Source:      hub@n2, heard 0.3 s ago"),
+            "{text}"
+        );
     }
 }

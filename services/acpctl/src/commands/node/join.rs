@@ -1,34 +1,46 @@
-//! `acpctl node join`.
+//! `acpctl node join` and `rejoin`.
 
 use std::fmt::Write;
 
-use acp_base::{Code, Failure};
+use acp_base::Failure;
 use acp_wire_api::{
     Empty,
-    agent::{GetStatus, JoinCluster, JoinClusterRequest, PlanJoin},
+    agent::{GetStatus, JoinCluster, JoinClusterRequest, Joined, PlanJoin, Rejoin, RequestJoinRequest},
     hub::JoinPlan,
 };
 
+use super::{CANNOT, ask};
 use crate::{
-    args::JoinArgs,
-    commands::cluster::{AGENT, entered, is_root_here, root_key_to_enter_with},
+    args::{JoinArgs, RejoinArgs},
+    commands::cluster::{AGENT, entered, is_root_here, root_key_of, root_key_to_enter_with},
     output::to_value,
     root_key, secret,
     session::Session,
 };
 
-/// The exit status of a plan that cannot be carried out: what joining would end with.
-const CANNOT: u8 = Code::FailedPrecondition.exit_status();
+/// What to do about a token that is lacking.
+const HOW_TO_GIVE_ONE: &str =
+    "give --token-file FILE, or --token-file - and the token on the standard input or at the terminal";
 
+/// With a token, or by asking.
 pub(super) async fn run(session: &mut Session, arguments: JoinArgs) -> Result<u8, Failure> {
-    let JoinArgs { member, token, address, plan } = arguments;
-    let before = session.call::<GetStatus>(AGENT, Empty {}).await?;
-    let request = JoinClusterRequest {
-        member: member.into(),
-        token: secret::token(token)?,
-        address: address.map(Into::into),
-        root_key_hash: None,
+    let JoinArgs { member, token, address, plan, wait, fingerprint } = arguments;
+    let Some(token) = secret::token(token)? else {
+        if plan {
+            return Err(Failure::invalid(format!("a plan needs a token: {HOW_TO_GIVE_ONE}")));
+        }
+        let request = RequestJoinRequest {
+            member: member.into(),
+            fingerprint,
+            address: address.map(Into::into),
+            root_key_hash: None,
+            wait_ms: wait.millis(),
+        };
+        return ask::run(session, request).await;
     };
+    let before = session.call::<GetStatus>(AGENT, Empty {}).await?;
+    let (member, address) = (member.into(), address.map(Into::into));
+    let request = JoinClusterRequest { member, token, address, root_key_hash: None };
     if plan {
         let is_root = is_root_here(session);
         let root_key_hash = is_root.then(|| root_key::draft(before.root_key_path.as_ref())).transpose()?;
@@ -37,9 +49,24 @@ pub(super) async fn run(session: &mut Session, arguments: JoinArgs) -> Result<u8
     }
     let request = JoinClusterRequest { root_key_hash: root_key_to_enter_with(session, &before)?, ..request };
     let joined = session.call::<JoinCluster>(AGENT, request).await?;
-    let sentence =
-        format!("node {} at {} is a member of cluster {}", joined.node.name, joined.node.address, joined.cluster.name);
-    entered(session, &before, &joined, &sentence)
+    entered(session, &before, &joined, &is_member(&joined))
+}
+
+/// Back into the cluster that this node was a member of.
+pub(super) async fn again(session: &mut Session, arguments: RejoinArgs) -> Result<u8, Failure> {
+    let RejoinArgs { member, token, address } = arguments;
+    let Some(token) = secret::token(token)? else {
+        return Err(Failure::invalid(format!("coming back needs a token: {HOW_TO_GIVE_ONE}")));
+    };
+    let before = session.call::<GetStatus>(AGENT, Empty {}).await?;
+    let root_key_hash = root_key_of(session, &before)?;
+    let (member, address) = (member.into(), address.map(Into::into));
+    let joined = session.call::<Rejoin>(AGENT, JoinClusterRequest { member, token, address, root_key_hash }).await?;
+    entered(session, &before, &joined, &format!("{} again", is_member(&joined)))
+}
+
+pub(super) fn is_member(joined: &Joined) -> String {
+    format!("node {} at {} is a member of cluster {}", joined.node.name, joined.node.address, joined.cluster.name)
 }
 
 fn show(session: &mut Session, plan: &JoinPlan) -> Result<u8, Failure> {

@@ -6,7 +6,7 @@ use acp_base::{Code, Failure, Name};
 use acp_wire_api::{
     Empty,
     agent::{GetStatus, ListMembers, ListMembersReply},
-    hub::{ListNodes, ListNodesReply, Member, NodePresence},
+    hub::{ListNodes, ListNodesReply, Member, NodePresence, Verdict},
 };
 use acp_wire_model::Kind;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ const COLUMNS: &[Column] = &[
     Column("STATE", "/status/state", Style::State),
     Column("ADDRESS", "/spec/address", Style::Plain),
     Column("CONTROLLER", "/spec/controller", Style::Plain),
+    Column("ROLES", "/spec/roles", Style::Joined),
     Column("SINCE", "/status/since_ms", Style::Since),
     Column("JOINED", "/spec/joined_ms", Style::Since),
     Column("AGE", "/age_ms", Style::Age),
@@ -55,7 +56,13 @@ pub(super) async fn show(session: &mut Session, name: &Name) -> Result<u8, Failu
 /// The members as objects. Where they come from is said if it is not the control plane.
 async fn members(session: &Session) -> Result<Vec<Value>, Failure> {
     let failure = match from_hub(session).await {
-        Ok(reply) => return Ok(reply.nodes.iter().map(|node| of_hub(node, reply.revision, now_ms())).collect()),
+        Ok(reply) => {
+            if !reply.degraded.is_empty() {
+                let age = ago(reply.age_ms);
+                error::say(&format!("nothing can be changed: {}; who is online was seen {age}", reply.degraded));
+            }
+            return Ok(reply.nodes.iter().map(|node| of_hub(node, &reply, now_ms())).collect());
+        }
         Err(failure) => failure,
     };
     if !matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition) {
@@ -80,10 +87,16 @@ fn note(failure: &Failure, known: &ListMembersReply) -> String {
     format!("{failure}: these are the members as this node heard of them {age}; who is online is not known")
 }
 
-fn of_hub(presence: &NodePresence, revision: u64, now_ms: u64) -> Value {
-    let state = if presence.online { "online" } else { "offline" };
+fn of_hub(presence: &NodePresence, reply: &ListNodesReply, now_ms: u64) -> Value {
+    let state = match presence.verdict {
+        Verdict::Parked => "parked",
+        Verdict::Online => "online",
+        Verdict::Offline if presence.online => "online",
+        Verdict::Offline => "offline",
+    };
     let since_ms = presence.for_ms.map(|ms| now_ms.saturating_sub(ms));
-    object(&presence.node, revision, json!({ "state": state, "since_ms": since_ms }), HUB, Some(0))
+    let status = json!({ "state": state, "since_ms": since_ms });
+    object(&presence.node, reply.revision, status, HUB, Some(reply.age_ms))
 }
 
 fn of_agent(node: &Member, known: &ListMembersReply) -> Value {
@@ -102,6 +115,8 @@ fn object(node: &Member, revision: u64, status: Value, reporter: &str, age_ms: O
             "controller": node.controller,
             "fingerprint": node.fingerprint,
             "joined_ms": node.joined_ms,
+            "parked": node.parked,
+            "roles": node.roles,
         },
         "status": status,
         "stats": null,

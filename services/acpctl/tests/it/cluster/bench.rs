@@ -12,6 +12,7 @@ use acp_wire_api::{Empty, Method, Scope, agent, hub};
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
+use super::control;
 use crate::node::{LIMIT, Node, Run};
 
 pub(super) const TOKEN: &str = "acpt.00ff.77aa";
@@ -19,6 +20,8 @@ const AGENT: &[&str] = &[
     agent::GetStatus::NAME,
     agent::InitCluster::NAME,
     agent::JoinCluster::NAME,
+    agent::Rejoin::NAME,
+    agent::RequestJoin::NAME,
     agent::PlanJoin::NAME,
     agent::LeaveCluster::NAME,
     agent::ListMembers::NAME,
@@ -26,6 +29,22 @@ const AGENT: &[&str] = &[
 ];
 const HUB: &[&str] = &[
     hub::GetStatus::NAME,
+    hub::GetQuorum::NAME,
+    hub::Transfer::NAME,
+    hub::SetVoters::NAME,
+    hub::Recover::NAME,
+    hub::Backup::NAME,
+    hub::Restore::NAME,
+    hub::PlanRemove::NAME,
+    hub::Rename::NAME,
+    hub::Readdress::NAME,
+    hub::Park::NAME,
+    hub::Unpark::NAME,
+    hub::ListRequests::NAME,
+    hub::Approve::NAME,
+    hub::Reject::NAME,
+    hub::ListRoles::NAME,
+    hub::SetRole::NAME,
     hub::ListNodes::NAME,
     hub::RemoveNode::NAME,
     hub::CreateToken::NAME,
@@ -41,7 +60,7 @@ const HUB: &[&str] = &[
 pub(super) struct Heard(Arc<Mutex<Vec<(&'static str, Value)>>>);
 
 impl Heard {
-    fn note<M: Method>(&self, request: &M::Request) {
+    pub(super) fn note<M: Method>(&self, request: &M::Request) {
         let request = serde_json::to_value(request).expect("JSON");
         self.0.lock().expect("no panic").push((M::NAME, request));
     }
@@ -70,6 +89,7 @@ impl Bench {
         let mut node = Node::new();
         let heard = Heard::default();
         let root_key = node.folder().join("root.key");
+        node.add_cluster(Vec::new());
         let agent = agent_router(&heard, cluster, takes_root_key, root_key);
         node.add("agent", agent::interface(), AGENT, agent);
         node.add("hub", hub::interface(), HUB, hub_router(&heard));
@@ -96,29 +116,32 @@ impl Bench {
     }
 }
 
-fn name<T: std::str::FromStr>(text: &str) -> T
+pub(super) fn name<T: std::str::FromStr>(text: &str) -> T
 where
     T::Err: std::fmt::Debug,
 {
     text.parse().expect("a name")
 }
 
-fn lab() -> hub::Cluster {
+pub(super) fn lab() -> hub::Cluster {
     hub::Cluster { uid: Uid::from_u128(9), name: name("lab") }
 }
 
-fn member(number: u128) -> hub::Member {
+pub(super) fn member(number: u128) -> hub::Member {
     hub::Member {
         uid: Uid::from_u128(number),
         name: name(&format!("n{number}")),
         address: format!("10.0.0.{number}:9932"),
         fingerprint: "aa".repeat(32),
         controller: number == 1,
+        checkpoint_key: String::new(),
+        parked: number == 3,
+        roles: if number == 1 { vec![name("edge"), name("core")] } else { Vec::new() },
         joined_ms: 1_000,
     }
 }
 
-fn answer<T>(reply: T) -> std::future::Ready<Result<T, Failure>> {
+pub(super) fn answer<T>(reply: T) -> std::future::Ready<Result<T, Failure>> {
     std::future::ready(Ok(reply))
 }
 
@@ -174,6 +197,7 @@ fn agent_router(heard: &Heard, cluster: Cluster, takes_root_key: bool, root_key:
         let clashes = if call.request.address.is_some() { vec!["n1 is taken".to_owned()] } else { Vec::new() };
         answer(hub::JoinPlan { cluster: lab(), nodes: 3, clashes, root_key: takes_root_key })
     });
+    control::add_to_agent(&mut router, heard);
     let noted = heard.clone();
     router.once::<agent::LeaveCluster, _, _>(move |call| {
         noted.note::<agent::LeaveCluster>(&call.request);
@@ -199,13 +223,22 @@ async fn end(_io: acp_io_client::Upgraded) {}
 
 fn hub_router(heard: &Heard) -> Router {
     let mut router = Router::new();
+    control::add_to_hub(&mut router, heard);
     router.once::<hub::GetStatus, _, _>(|_call| {
-        answer(hub::HubStatus { cluster: Some(lab()), revision: 7, nodes: 2, online: 1 })
+        let (degraded, leader) = (String::new(), Some(name("n1")));
+        answer(hub::HubStatus { cluster: Some(lab()), revision: 7, nodes: 3, online: 1, degraded, leader, voters: 3 })
     });
     router.once::<hub::ListNodes, _, _>(|_call| {
-        let presence = |number, online, for_ms| hub::NodePresence { node: member(number), online, for_ms };
-        let nodes = vec![presence(1, true, Some(5_000)), presence(2, false, None)];
-        answer(hub::ListNodesReply { revision: 7, nodes })
+        let presence = |number, verdict: hub::Verdict, for_ms| {
+            let online = verdict == hub::Verdict::Online;
+            hub::NodePresence { node: member(number), online, verdict, for_ms }
+        };
+        let nodes = vec![
+            presence(1, hub::Verdict::Online, Some(5_000)),
+            presence(2, hub::Verdict::Offline, None),
+            presence(3, hub::Verdict::Parked, None),
+        ];
+        answer(hub::ListNodesReply { revision: 7, nodes, age_ms: 0, degraded: String::new() })
     });
     let token = |request: &hub::CreateTokenRequest| hub::Token {
         uid: Uid::from_u128(5),

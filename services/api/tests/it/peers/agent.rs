@@ -133,6 +133,9 @@ fn members() -> ListMembersReply {
         address: format!("10.9.0.{number}:9932"),
         fingerprint: "00".repeat(32),
         controller: number == 1,
+        checkpoint_key: String::new(),
+        parked: false,
+        roles: Vec::new(),
         joined_ms: 1,
     };
     ListMembersReply { nodes: vec![member(2, "n2"), member(1, "test")], revision: 3, age_ms: Some(5) }

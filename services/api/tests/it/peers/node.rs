@@ -21,7 +21,7 @@ use acp_wire_model::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::part;
+use super::{control, history, part};
 
 /// What the services of a node have and were asked.
 #[derive(Debug, Default)]
@@ -29,6 +29,10 @@ pub(crate) struct State {
     pub(crate) objects: Vec<Object>,
     /// Systems that were asked to be created.
     pub(crate) created: Vec<String>,
+    /// What else was asked that changes something.
+    pub(crate) asked: Vec<serde_json::Value>,
+    /// How many entries the log has.
+    pub(crate) entries: u64,
     /// Ids of the requests that the cluster service got.
     pub(crate) request_ids: Vec<String>,
 }
@@ -45,6 +49,11 @@ pub(crate) struct Node {
     pub(crate) answers: watch::Sender<bool>,
     contexts: Arc<Vec<Context>>,
 }
+
+const PLAYED_BY_CLUSTER: [&str; 9] =
+    ["Get", "List", "Watch", "GetStatus", "ReadLog", "GetAt", "Undo", "VerifyLog", "ListLeases"];
+const PLAYED_BY_HUB: [&str; 9] =
+    ["CreateKey", "ListNodes", "GetQuorum", "Transfer", "Park", "Rename", "ListRequests", "Approve", "SetRole"];
 
 /// The one job there is.
 pub(crate) const JOB: Uid = Uid::from_u128(0xb0b);
@@ -76,12 +85,12 @@ impl Node {
             contexts.push(context.clone());
             context
         };
-        let cluster = context("cluster", vec![part(cluster::interface(), &["Get", "List", "Watch"])]);
+        let cluster = context("cluster", vec![part(cluster::interface(), &PLAYED_BY_CLUSTER)]);
         let played = ["CreateSystem", "StartSystem", "ResetSystem"];
         let hypervisor = context("hypervisor", vec![part(hypervisor::interface(), &played), jobs::interface()]);
         let storage = context("storage", vec![part(jobs::interface(), &["Get"])]);
         let framework = context("framework", vec![part(framework::interface(), &["ReadLog"])]);
-        let hub = context("hub", vec![part(hub::interface(), &["CreateKey", "ListNodes"])]);
+        let hub = context("hub", vec![part(hub::interface(), &PLAYED_BY_HUB)]);
         let this = Self {
             state: Arc::default(),
             change: watch::channel(0).0,
@@ -91,7 +100,7 @@ impl Node {
         };
         this.serve_cluster(&cluster);
         this.serve_hypervisor(&hypervisor);
-        serve_others(&storage, &framework, &hub);
+        serve_others(&storage, &framework, &hub, &this.state);
         this.put("web");
         this
     }
@@ -104,6 +113,20 @@ impl Node {
     pub(crate) fn put(&self, name: &str) {
         let object = system(name, self.state().objects.len());
         self.state().objects.push(object);
+        self.change.send_modify(|number| *number += 1);
+    }
+
+    /// Declares a system of another node.
+    pub(crate) fn put_of(&self, node: &str, name: &str) {
+        self.put(name);
+        if let Some(object) = self.state().objects.last_mut() {
+            object.spec["node"] = node.into();
+        }
+    }
+
+    /// Adds an entry to the log.
+    pub(crate) fn log(&self) {
+        self.state().entries += 1;
         self.change.send_modify(|number| *number += 1);
     }
 
@@ -147,6 +170,7 @@ impl Node {
         });
         let this = self.clone();
         router.stream::<cluster::Watch, _, _>(move |call, sink| this.clone().watch(call.request.cursor, sink));
+        history::add(&mut router, &self.state, &self.change);
         drop(context.serve(router).expect("the socket is free"));
     }
 
@@ -229,7 +253,7 @@ impl Node {
     }
 }
 
-fn serve_others(storage: &Context, framework: &Context, hub: &Context) {
+fn serve_others(storage: &Context, framework: &Context, hub: &Context, state: &Arc<Mutex<State>>) {
     let mut router = Router::new();
     router.once::<jobs::Get, _, _>(|call| {
         std::future::ready(Err(Failure::not_found(format!("there is no job {}", call.request.id))))
@@ -258,6 +282,7 @@ fn serve_others(storage: &Context, framework: &Context, hub: &Context) {
         };
         std::future::ready(Ok(hub::CreateKeyReply { key, secret: crate::harness::secret('5') }))
     });
+    control::add(&mut router, state);
     drop(hub.serve(router).expect("the socket is free"));
 }
 

@@ -131,5 +131,10 @@ fn status() -> Status {
         watches: 0,
         store_bytes: 0,
         stalled: String::new(),
+        source: "hub".to_owned(),
+        heard_ms: Some(0),
+        degraded: String::new(),
+        feature_level: 1,
+        anchor: 0,
     }
 }

@@ -94,6 +94,10 @@ async fn remove(world: World, name: String) -> Result<RemoveUnitReply, Failure> 
     if let Some(instance) = name.strip_prefix("vmm@") {
         vmm::stop(&world, instance);
     }
+    if let Some(instance) = name.strip_prefix("qemu@").filter(|instance| world.lock().machines.contains_key(*instance))
+    {
+        vmm::set(&world, instance, MachineState::Gone, false);
+    }
     Ok(RemoveUnitReply { unit: world.change(|state| state.units.remove(&name)) })
 }
 

@@ -6,7 +6,7 @@ use acp_base::Failure;
 use acp_io_daemon::{Router, Sink};
 use acp_wire_api::{
     Empty,
-    vmm::{MachineState, MachineStatus, Powerdown, Quit, Reset, Resume, Watch},
+    vmm::{ExtendLease, MachineState, MachineStatus, Powerdown, Quit, Reset, Resume, Watch},
 };
 use tokio::sync::watch;
 
@@ -70,6 +70,16 @@ fn router(world: &World, instance: &str) -> Router {
             world.called::<Quit>("").await?;
             world.end_qemu(&instance, Some(0), None, false);
             Ok(Empty {})
+        }
+    });
+    let (w, i) = (world.clone(), instance.to_owned());
+    router.once::<ExtendLease, _, _>(move |call| {
+        let (world, instance) = (w.clone(), i.clone());
+        async move {
+            world.called::<ExtendLease>("").await?;
+            world.change(|state| state.extended.push(call.request));
+            let machine = world.lock().machines.get(&instance).map(|machine| machine.borrow().clone());
+            machine.ok_or_else(|| Failure::unavailable("no such machine"))
         }
     });
     let w = world.clone();

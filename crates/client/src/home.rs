@@ -1,0 +1,24 @@
+//! Where a system is at home: the node whose services act on it.
+//!
+//! Every node's replica knows every system, so any node can be asked. Whoever acts on a system by its name alone asks here first
+//! and then calls that node.
+
+use acp_base::{Failure, Name};
+use acp_io_client::ServiceClient;
+use acp_wire_api::cluster::{Get, GetRequest};
+use acp_wire_model::Kind;
+
+/// The service that is asked.
+pub const CLUSTER: &str = "cluster";
+
+/// The node that the system's spec names, as the replica behind this cluster service has it.
+///
+/// # Errors
+/// `NotFound` if there is no such system; `DataLoss` if its spec names no node.
+pub async fn of_system(cluster: &ServiceClient, name: &Name) -> Result<Name, Failure> {
+    let (kind, by_name) = (Kind::System, Some(name.to_string()));
+    let request = GetRequest { kind, name: by_name, uid: None, node: None, min_index: None, linearizable: false };
+    let object = cluster.call::<Get>(request).await?.object;
+    let node = object.spec["node"].as_str().and_then(|node| node.parse().ok());
+    node.ok_or_else(|| Failure::new(acp_base::Code::DataLoss, format!("the spec of system {name} names no node")))
+}

@@ -1,0 +1,113 @@
+//! What happens now and then: what has ended is forgotten, a hub that is no voter any more gives its part up, and a leader
+//! that ends gives way.
+
+use std::{sync::Arc, time::Duration};
+
+use acp_core_membership::Command;
+use acp_io_daemon::wall_now;
+use acp_io_raft::Role;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::handlers::{App, membership};
+
+/// How often that is looked at.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// How long what has ended is kept at most before it is forgotten. It does not count for anybody meanwhile.
+const PRUNE_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long forgetting may take.
+const PRUNE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a hub has to be without a part before it gives it up: a voter that is exchanged is none for a moment.
+const DISMISSED_MIN: Duration = Duration::from_secs(15);
+
+/// How long no leader, or no majority, may be heard before that means that this hub may have been dismissed.
+const UNHEARD_MAX: Duration = Duration::from_secs(3);
+
+/// How long a leader that ends tries to give way.
+const GIVE_WAY_LIMIT: Duration = Duration::from_secs(3);
+
+/// Looks until the drain.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut period = interval(PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pruned: Option<Instant> = None;
+    let mut dismissed: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = app.drain.cancelled() => return,
+            _tick = period.tick() => {}
+        }
+        if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE_PAUSE) && app.seat.leads() {
+            pruned = Some(Instant::now());
+            prune(&app).await;
+        }
+        if app.seat.has_begun().is_err()
+            && let Err(reason) = app.founding.resume().await
+        {
+            tracing::warn!(%reason, "the log could not be begun anew yet");
+        }
+        if !is_dismissed(&app) && !was_dismissed(&app).await {
+            dismissed = None;
+        } else if dismissed.get_or_insert_with(Instant::now).elapsed() >= DISMISSED_MIN {
+            dismissed = None;
+            give_up(&app).await;
+        }
+    }
+}
+
+async fn prune(app: &App) {
+    let due = app.replica.snapshot().state.next_prune_ms();
+    if due.is_none_or(|due_ms| wall_now().0 < due_ms) {
+        return;
+    }
+    let ordered = match membership("hub", "", &Command::Prune) {
+        Ok(draft) => app.orders.order_one(draft, Instant::now() + PRUNE_LIMIT).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(reason) = ordered {
+        tracing::warn!(%reason, "what has ended cannot be forgotten yet");
+    }
+}
+
+/// Whether the log that this hub has says that others have its part: it is no controller there, and does not vote.
+fn is_dismissed(app: &App) -> bool {
+    let (snapshot, status) = (app.replica.snapshot(), app.seat.status().borrow().clone());
+    let Some(here) = app.replica.here() else { return false };
+    let is_part =
+        status.voters.contains(&here) || matches!(status.role, Role::Unfounded | Role::Failed(_) | Role::Ended);
+    !is_part && snapshot.state.founded().is_some() && !snapshot.is_controller(here)
+}
+
+/// The same, if it was away meanwhile, and nobody tells it by the log.
+async fn was_dismissed(app: &App) -> bool {
+    let is_alone = {
+        let status = app.seat.status();
+        let status = status.borrow();
+        // A leader that sends nothing any more is remembered as the leader.
+        let is_unheard = status.quorum_heard.is_none_or(|heard| heard.elapsed() > UNHEARD_MAX);
+        let has_no_leader = status.leader.is_none() || is_unheard;
+        has_no_leader && matches!(status.role, Role::Follower | Role::Candidate | Role::Learner)
+    };
+    is_alone && app.founding.was_dismissed().await
+}
+
+async fn give_up(app: &App) {
+    match app.founding.retire().await {
+        Ok(()) => tracing::info!("this hub is no voter any more: its log and the authority's key are gone"),
+        Err(reason) => tracing::warn!(%reason, "this hub is no voter any more, and could not give up its part"),
+    }
+}
+
+/// A leader that ends hands the leadership to another voter first, so that nobody waits for an election.
+pub(crate) async fn give_way(app: &App) {
+    let has_other = app.seat.status().borrow().voters.len() > 1;
+    if app.seat.leads() && has_other {
+        match timeout(GIVE_WAY_LIMIT, app.transfer_here(None)).await {
+            Ok(Ok(())) => tracing::info!("leadership handed over"),
+            Ok(Err(reason)) => tracing::info!(%reason, "leadership could not be handed over"),
+            Err(_late) => tracing::info!("leadership was not handed over in time"),
+        }
+    }
+}

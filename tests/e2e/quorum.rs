@@ -1,0 +1,32 @@
+//! The quorum: S1 to S7 are lines of what the control plane of five nodes must survive, as docs/operations/failures.md lists
+//! them.
+//!
+//! **Invariant**: after each case the five are one cluster with the same log, whose chain verifies on every node.
+
+mod five;
+mod registers;
+mod s1_leader;
+mod s2_cuts;
+mod s3_joins;
+mod s4_lost;
+mod s5_suspended;
+mod s6_stale;
+mod s7_power;
+
+pub(crate) use five::Five;
+
+use crate::harness::Case;
+
+/// The cases of every line, in order: those that change who the members are come last.
+pub(crate) fn all() -> impl Iterator<Item = Case<Five>> {
+    let lines = [
+        s1_leader::CASES,
+        s2_cuts::CASES,
+        s5_suspended::CASES,
+        s7_power::CASES,
+        s3_joins::CASES,
+        s4_lost::CASES,
+        s6_stale::CASES,
+    ];
+    lines.into_iter().flatten().copied()
+}

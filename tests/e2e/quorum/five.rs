@@ -1,0 +1,230 @@
+//! A cluster of five nodes, all of them voters, and what cases ask of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use acp_dev_lab::{Lab, Member, MemberName, Quorum, quorum_of};
+use acp_dev_testkit::{
+    node::{self, Said},
+    objects,
+    process::Identity,
+    varlink::{self, Conversation},
+    wait_for,
+};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Answer, answer, plan},
+    harness::Stage,
+    world::{World, keep_logs},
+};
+
+/// Nodes, n1 to n5, named by their numbers.
+pub(super) const NODES: [usize; 5] = [1, 2, 3, 4, 5];
+/// The node with the demo image, on which guests run.
+pub(super) const HOST: usize = 5;
+/// How long anything may take that is not promised in seconds: builds and other nodes run beside.
+pub(super) const LIMIT: Duration = Duration::from_secs(45);
+/// How long a control plane may be without a leader after it has lost one: the promise is 3 s, on a machine to itself.
+pub(super) const FAILOVER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The cluster.
+pub(crate) struct Five {
+    lab: Mutex<Lab>,
+    members: Vec<Member>,
+    dir: PathBuf,
+}
+
+/// The name of a node by its number.
+pub(super) fn name(number: usize) -> Result<MemberName> {
+    format!("n{number}").parse()
+}
+
+/// The groups as a cut is written: `n1|n2,n3`.
+pub(super) fn groups(groups: &[&[usize]]) -> String {
+    let names = |group: &&[usize]| group.iter().map(|number| format!("n{number}")).collect::<Vec<_>>().join(",");
+    groups.iter().map(names).collect::<Vec<_>>().join("|")
+}
+
+/// All nodes but these.
+pub(super) fn others(than: &[usize]) -> Vec<usize> {
+    NODES.into_iter().filter(|number| !than.contains(number)).collect()
+}
+
+impl Five {
+    pub(super) fn lab(&self) -> MutexGuard<'_, Lab> {
+        self.lab.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node.
+    pub(super) fn member(&self, number: usize) -> &Member {
+        &self.members[number - 1]
+    }
+
+    /// Runs `acpctl` on a node.
+    pub(super) fn acpctl(&self, number: usize, arguments: &[&str]) -> Result<Said> {
+        node::acpctl(&self.member(number).layout, arguments)
+    }
+
+    /// Runs `acpctl` on a node, which has to succeed.
+    pub(super) fn run(&self, number: usize, arguments: &[&str]) -> Result<String> {
+        node::run(&self.member(number).layout, arguments).with_context(|| format!("on n{number}"))
+    }
+
+    /// Runs `acpctl -o json` on a node, which has to succeed.
+    pub(super) fn json(&self, number: usize, arguments: &[&str]) -> Result<Value> {
+        let text = self.run(number, &[&["-o", "json"], arguments].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("{arguments:?} printed {text:?}"))
+    }
+
+    /// Calls a method of a daemon of a node, which has to succeed.
+    pub(super) fn call(&self, number: usize, noun: &str, method: &str, parameters: Value) -> Result<Value> {
+        varlink::call(&self.member(number).layout.socket(noun), method, parameters)
+    }
+
+    /// The main process of a unit of a node.
+    pub(super) fn unit(&self, number: usize, unit: &str) -> Result<Identity> {
+        node::unit_process(&self.member(number).layout, unit)
+    }
+
+    /// A connection to the cluster service of a node.
+    pub(super) fn connect(&self, number: usize) -> Result<Conversation> {
+        Conversation::open(&self.member(number).layout.socket("cluster"))
+    }
+
+    /// What the cluster service of a node says of itself.
+    pub(super) fn status(&self, number: usize) -> Result<Value> {
+        self.call(number, "cluster", "acp.cluster.GetStatus", json!({}))
+    }
+
+    /// What the hub of a node says of the voters.
+    pub(super) fn quorum(&self, number: usize) -> Result<Quorum> {
+        quorum_of(self.member(number))
+    }
+
+    /// The node that leads, or will within the limit.
+    pub(super) fn leader(&self) -> Result<usize> {
+        wait_for("a leader", LIMIT, || {
+            let quorum = self.lab().quorum().map_err(|error| format!("{error:#}"))?;
+            let name = quorum.leader.clone().unwrap_or_default();
+            NODES.into_iter().find(|number| name == format!("n{number}")).ok_or_else(|| format!("{quorum:?}"))
+        })
+    }
+
+    /// Kills everything of a node.
+    pub(super) fn kill(&self, number: usize) -> Result<()> {
+        self.lab().kill(name(number)?, None)
+    }
+
+    /// Starts a node again and waits until it is ready.
+    pub(super) fn start_again(&self, number: usize) -> Result<()> {
+        self.lab().start(name(number)?)
+    }
+
+    /// Lets no packet through between these groups.
+    pub(super) fn cut(&self, groups: &str) -> Result<()> {
+        self.lab().cut(groups)
+    }
+
+    /// Undoes every cut.
+    pub(super) fn heal(&self) -> Result<()> {
+        self.lab().heal()
+    }
+
+    /// Waits until a node says that it is cut off, or that it is not any more.
+    pub(super) fn wait_degraded(&self, number: usize, is_degraded: bool) -> Result<()> {
+        let what = format!("n{number} to {} degraded", if is_degraded { "be" } else { "be no longer" });
+        wait_for(&what, LIMIT, || match self.status(number) {
+            Ok(status) if status["degraded"].as_str().is_some_and(|why| why.is_empty() != is_degraded) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+    }
+
+    /// Waits until all nodes have the same log, and looks whether its chain verifies on each.
+    pub(super) fn wait_agreed(&self) -> Result<()> {
+        wait_for("all nodes to have the same log", LIMIT, || {
+            let positions = NODES.map(|number| self.position(number));
+            let all = positions.iter().map(|position| position.as_ref().map_err(|error| format!("{error:#}")));
+            let all = all.collect::<Result<Vec<_>, _>>()?;
+            if all.windows(2).all(|pair| pair[0] == pair[1]) { Ok(()) } else { Err(format!("{all:?}")) }
+        })?;
+        for number in NODES {
+            let verified = self.call(number, "cluster", "acp.cluster.VerifyLog", json!({}))?;
+            ensure!(verified["broken_at"].is_null(), "the chain of n{number} is broken: {verified}");
+        }
+        Ok(())
+    }
+
+    /// Where a node's log ends: epoch, index, hash.
+    fn position(&self, number: usize) -> Result<[String; 3]> {
+        let status = self.status(number)?;
+        ensure!(status["stalled"] == "", "n{number} does not apply: {status}");
+        Ok(["epoch", "index", "hash"].map(|key| status[key].to_string()))
+    }
+
+    /// Makes whatever the cluster lacks.
+    fn begin(&self) -> Result<()> {
+        let image = fs::canonicalize(World::image_path())?;
+        let lab = self.lab();
+        lab.wire()?;
+        lab.each(|member| lab.start(member.name))?;
+        lab.unite()?;
+        objects::equip(&self.member(HOST).layout, image.to_str().context("the image's path is no UTF-8")?).map(drop)
+    }
+}
+
+/// Calls a method on an open connection with this much patience.
+pub(super) fn ask(
+    conversation: &mut Conversation,
+    patience: Duration,
+    method: &str,
+    parameters: &Value,
+) -> Result<Answer> {
+    let deadline = u64::try_from(patience.as_millis())?;
+    conversation
+        .send(&json!({ "method": method, "parameters": parameters, "acp.ctx": { "deadline_ms": deadline } }))?;
+    Ok(answer(conversation.receive()?.with_context(|| format!("no answer to {method}"))?))
+}
+
+impl Stage for Five {
+    const NAME: &'static str = "the lab of five";
+    const LEAVES_NOTHING: &'static str = "the lab of five leaves nothing behind";
+
+    fn start() -> Result<Self> {
+        let dir = PathBuf::from(format!("/tmp/acp-five-{}", std::process::id()));
+        let lab = Lab::plan(&dir, plan(&dir, 5)?)?;
+        let five = Self { members: lab.members().to_vec(), lab: Mutex::new(lab), dir };
+        if let Err(error) = five.begin() {
+            let evidence = five.evidence("quorum::start");
+            five.end().with_context(|| format!("after {error:#}"))?;
+            return Err(error.context(evidence));
+        }
+        Ok(five)
+    }
+
+    /// Whatever a case before has left disturbed is mended, so that its failure stays its own.
+    fn before(&self) -> Result<()> {
+        self.heal()?;
+        self.lab().each(|member| node::freeze(&member.layout, false).or_else(|_never_started| Ok(())))?;
+        self.begin()?;
+        self.wait_agreed()
+    }
+
+    fn end(self) -> Result<()> {
+        let lab = self.lab.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let forced = lab.down(true)?;
+        ensure!(forced.is_empty(), "the nodes did not stop by themselves: {}", forced.join("; "));
+        ensure!(!Path::new(&self.dir).exists(), "{} is left", self.dir.display());
+        Ok(())
+    }
+
+    fn evidence(&self, case: &str) -> String {
+        let of = |member: &Member| keep_logs(&member.layout, &format!("{}-{}", case.replace("::", "-"), member.name));
+        self.members.iter().map(of).collect::<Vec<_>>().join("\n")
+    }
+}
