@@ -116,7 +116,7 @@ impl Hubs {
             let mut failure = nobody();
             for hub in self.all() {
                 match self.propose_to(hub, request, kept, deadline).await {
-                    Err(refusal) if refusal.code == Code::Unavailable && refusal.changed == Change::None => {
+                    Err(refusal) if may_be_asked_elsewhere(&refusal) => {
                         failure = refusal;
                     }
                     settled => return settled,
@@ -158,6 +158,11 @@ impl Hubs {
             }
         }
     }
+}
+
+/// Whether this hub ordered nothing for now, and another one may.
+fn may_be_asked_elsewhere(refusal: &Failure) -> bool {
+    refusal.changed == Change::None && matches!(refusal.code, Code::Unavailable | Code::DeadlineExceeded)
 }
 
 /// Whether the far end has closed an idle conversation.

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use acp_base::Uid;
 use acp_core_membership::Command;
 use acp_io_daemon::wall_now;
 use acp_io_raft::Role;
@@ -25,8 +26,14 @@ const DISMISSED_MIN: Duration = Duration::from_secs(15);
 /// How long no leader, or no majority, may be heard before that means that this hub may have been dismissed.
 const UNHEARD_MAX: Duration = Duration::from_secs(3);
 
-/// How long a leader that ends tries to give way.
-const GIVE_WAY_LIMIT: Duration = Duration::from_secs(3);
+/// How long a leader that ends tries to give way: it is silent for a second, so that another one may stand, and asks it to.
+const GIVE_WAY_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long another voter may have said nothing to be one that could lead: some heartbeats.
+const THERE_MAX: Duration = Duration::from_millis(1_500);
+
+/// How long the log may take to end. What is on disk then is what counts, as after a loss of power.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// Looks until the drain.
 pub(crate) async fn run(app: Arc<App>) {
@@ -100,14 +107,30 @@ async fn give_up(app: &App) {
     }
 }
 
-/// A leader that ends hands the leadership to another voter first, so that nobody waits for an election.
+/// A leader that ends hands the leadership to another voter first, so that nobody waits for an election. Not where no other is
+/// there: a whole cluster that is stopped has nobody to hand it to.
 pub(crate) async fn give_way(app: &App) {
-    let has_other = app.seat.status().borrow().voters.len() > 1;
+    let has_other = {
+        let (status, here) = (app.seat.status().borrow().clone(), app.replica.here());
+        let is_there = |uid: &Uid| status.peers.get(uid).and_then(|peer| peer.heard).map(|heard| heard.elapsed());
+        let mut others = status.voters.iter().filter(|uid| Some(**uid) != here);
+        others.any(|uid| is_there(uid).is_some_and(|silence| silence < THERE_MAX))
+    };
     if app.seat.leads() && has_other {
         match timeout(GIVE_WAY_LIMIT, app.transfer_here(None)).await {
             Ok(Ok(())) => tracing::info!("leadership handed over"),
             Ok(Err(reason)) => tracing::info!(%reason, "leadership could not be handed over"),
             Err(_late) => tracing::info!("leadership was not handed over in time"),
         }
+    }
+}
+
+/// Ends the log.
+pub(crate) async fn end(app: &App) {
+    let Some(raft) = app.seat.raft() else { return };
+    let began = Instant::now();
+    match timeout(END_LIMIT, raft.shutdown()).await {
+        Ok(()) => tracing::debug!(took_ms = began.elapsed().as_millis(), "the log has ended"),
+        Err(_late) => tracing::warn!("the log has not ended in time, and is left as it is"),
     }
 }

@@ -27,6 +27,7 @@ use acp_io_daemon::{Context, Daemon, Fatal, Refusals};
 use acp_io_pki::{Authority, CheckpointKey};
 use acp_wire_api::Interface;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
@@ -59,28 +60,30 @@ impl Daemon for Hub {
 
     async fn run(config: Config, context: Context) -> Result<(), Fatal> {
         config.check().map_err(Fatal::config)?;
-        let app = Arc::new(build(config, &context)?);
+        let conversations = CancellationToken::new();
+        let hang_up = conversations.clone().drop_guard();
+        let app = Arc::new(build(config, &context, conversations)?);
         begin(&app).await?;
         start(&app, &context);
         let _server = context.serve(handlers::router(&app))?;
         context.ready();
         context.drain.cancelled().await;
         housekeeping::give_way(&app).await;
-        if let Some(raft) = app.seat.raft() {
-            raft.shutdown().await;
-        }
+        drop(hang_up);
+        housekeeping::end(&app).await;
         Ok(())
     }
 }
 
-/// The parts, none of which does anything yet but the proposer.
-fn build(config: Config, context: &Context) -> Result<App, StartError> {
+/// The parts, none of which does anything yet but the proposer. The conversations with other voters are held until their token is
+/// cancelled: a leader that ends asks one of them to lead, after the drain has begun.
+fn build(config: Config, context: &Context, conversations: CancellationToken) -> Result<App, StartError> {
     let directory = &context.paths.state;
     let (records, record) = Records::open(directory)?;
     let key = CheckpointKey::ensure(&directory.join(CHECKPOINT_KEY_FILE)).map_err(StartError::Key)?;
     let (key, replica, presence) = (Arc::new(key), Replica::new(), Presence::default());
     let (client, tasks, drain) = (context.client.clone(), context.tasks.clone(), context.drain.clone());
-    let peers = Peers::new(client.clone(), replica.clone(), tasks.clone(), drain.clone());
+    let peers = Peers::new(client.clone(), replica.clone(), tasks.clone(), conversations);
     let seat = Arc::new(Seat::new(records, record, replica.clone(), peers, tasks.clone()));
     let (queue, taken) = mpsc::channel(orders::QUEUE_MAX);
     let orders = Orders::new(queue, Arc::clone(&seat));

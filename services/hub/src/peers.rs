@@ -81,7 +81,8 @@ impl Peers {
         let body = serde_json::to_vec(ask).map_err(internal)?;
         let late = |_late| AskError::Lost("it did not answer in time".to_owned());
         let answer = timeout_at(deadline, self.send(to, Kind::Ask, body)).await.map_err(late)??;
-        let answer: Result<Answer, Failure> = serde_json::from_slice(&answer).map_err(internal)?;
+        let unread = |error: serde_json::Error| AskError::Lost(format!("its answer is not understood: {error}"));
+        let answer: Result<Answer, Failure> = serde_json::from_slice(&answer).map_err(unread)?;
         answer.map_err(AskError::Answered)
     }
 
@@ -99,7 +100,8 @@ impl Peers {
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing { kind, body, answer: Some(answer) };
         self.peer(to).try_send(outgoing).map_err(|_full_or_gone| AskError::NotSent)?;
-        answered.await.unwrap_or(Err(AskError::NotSent))
+        // Dropped with the conversation at the drain: it may have been sent.
+        answered.await.unwrap_or_else(|_dropped| Err(AskError::Lost("this hub is ending".to_owned())))
     }
 
     fn peer(&self, uid: Uid) -> mpsc::Sender<Outgoing> {
@@ -131,5 +133,36 @@ impl Transport for Peers {
             Ok(sent) => sent.map_err(unreachable),
             Err(_late) => Err(Unreachable(format!("the hub on node {to} did not answer within {limit:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks a peer whose conversation does this with the question.
+    async fn asked(meanwhile: impl FnOnce(Outgoing)) -> Result<Answer, AskError> {
+        let (tasks, to) = (Tasks::default(), Uid::from_u128(7));
+        let peers = Peers::new(Client::new("/nonexistent"), Replica::new(), tasks, CancellationToken::new());
+        let (sender, mut outgoing) = mpsc::channel(1);
+        peers.known().insert(to, sender);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let conversation = async { meanwhile(outgoing.recv().await.expect("a question")) };
+        tokio::join!(peers.ask(to, &Ask::ReadIndex, deadline), conversation).0
+    }
+
+    #[tokio::test]
+    async fn a_question_that_was_sent_counts_as_lost_whatever_ends_its_conversation() {
+        let dropped = asked(drop).await;
+        assert!(matches!(dropped, Err(AskError::Lost(_))), "{dropped:?}");
+        let answer = |bytes: &'static [u8]| {
+            move |question: Outgoing| {
+                question.answer.expect("it is answered").send(Ok(bytes.to_vec())).expect("waited for")
+            }
+        };
+        let unread = asked(answer(b"")).await;
+        assert!(matches!(unread, Err(AskError::Lost(_))), "{unread:?}");
+        let read = asked(answer(br#"{"Ok":{"index":7}}"#)).await;
+        assert!(matches!(read, Ok(Answer::Index(7))), "{read:?}");
     }
 }

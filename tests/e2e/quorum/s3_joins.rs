@@ -80,7 +80,7 @@ fn requests(five: &Five) -> Result<()> {
     let id = wait_for("the request to be listed", LIMIT, || {
         let listed = five.json(1, &["node", "requests"]).map_err(|error| format!("{error:#}"))?;
         let found = listed.as_array().into_iter().flatten().find(|one| one.to_string().contains("\"n5\""));
-        let id = found.and_then(|one| one["uid"].as_str().or_else(|| one["id"].as_str()).map(str::to_owned));
+        let id = found.and_then(|one| one["request"].as_str().map(str::to_owned));
         id.ok_or_else(|| listed.to_string())
     })?;
     five.run(2, &["node", "approve", &id])?;

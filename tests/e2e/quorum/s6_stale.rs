@@ -52,7 +52,7 @@ fn old_disk(five: &Five) -> Result<()> {
     })?;
     let got = json!({ "kind": "pool", "name": "newer", "node": "n1" });
     five.call(old, "cluster", "acp.cluster.Get", got).context("what was acknowledged is lost")?;
-    five.run(1, &["--yes", "pool", "delete", "newer"])?;
+    delete_pool(five, 1, "newer")?;
     is_whole(five)
 }
 
@@ -62,6 +62,14 @@ fn write_pool(five: &Five, number: usize, name: &str) -> Result<u64> {
     let asked = json!({ "kind": "pool", "name": name, "spec": spec });
     let made = five.call(number, "cluster", "acp.cluster.Create", asked)?;
     made["index"].as_u64().context("an index")
+}
+
+/// Takes it back.
+fn delete_pool(five: &Five, number: usize, name: &str) -> Result<()> {
+    let asked = json!({ "kind": "pool", "name": name, "node": format!("n{number}") });
+    let got = five.call(number, "cluster", "acp.cluster.Get", asked)?;
+    let asked = json!({ "kind": "pool", "uid": got["object"]["uid"] });
+    five.call(number, "cluster", "acp.cluster.Delete", asked).map(drop)
 }
 
 /// Three of five are lost for good; one of the two that are left begins anew, and then the three come back.
@@ -88,7 +96,7 @@ fn new_epoch(five: &Five) -> Result<()> {
         five.call(number, "cluster", "acp.cluster.Get", json!({ "kind": "pool", "name": "kept", "node": "n1" }))?;
     }
     for pool in ["kept", "after"] {
-        five.run(survivor, &["--yes", "pool", "delete", pool])?;
+        delete_pool(five, survivor, pool)?;
     }
     is_whole(five)
 }

@@ -19,6 +19,8 @@ use crate::{Layout, process};
 const RECORD: &str = "devices.json";
 /// What is still to be given back, while other nodes run on this machine.
 const KEPT: &str = "/run/acp-devices.json";
+/// Held by whoever looks at the record or changes it: nodes end side by side.
+const LOCK: &str = "/run/acp-devices.lock";
 /// The program of which every node has one.
 const FRAMEWORK: &str = "acp-framework";
 
@@ -35,6 +37,8 @@ type Devices = BTreeMap<PathBuf, Before>;
 /// Gives back what this node and those before it took, if no other node runs.
 pub(crate) fn restore(layout: &Layout) -> Result<()> {
     let kept = Path::new(KEPT);
+    let lock = fs::File::create(LOCK).context("cannot make the lock of the devices' record")?;
+    lock.lock().context("cannot lock the devices' record")?;
     let mut devices = read(&layout.run().join(RECORD))?;
     devices.extend(read(kept)?);
     // One that has ended and waits for its parent to notice runs no node any more.
@@ -59,7 +63,9 @@ fn read(record: &Path) -> Result<Devices> {
 }
 
 fn write(record: &Path, devices: &Devices) -> Result<()> {
-    fs::write(record, serde_json::to_vec_pretty(devices)?).with_context(|| format!("cannot write {}", record.display()))
+    let aside = record.with_extension("new");
+    let written = fs::write(&aside, serde_json::to_vec_pretty(devices)?).and_then(|()| fs::rename(&aside, record));
+    written.with_context(|| format!("cannot write {}", record.display()))
 }
 
 /// The devices in a record; beside them stands the version of its layout.

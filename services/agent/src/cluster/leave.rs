@@ -1,10 +1,14 @@
 //! Out of the cluster: the control plane first, then what is kept here.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use acp_base::{Code, Failure};
 use acp_io_failpoint::point;
 use acp_wire_api::{Empty, agent::LeaveClusterRequest, hub::Leave};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     database, dial,
@@ -13,6 +17,10 @@ use crate::{
     member::Member,
     node::Node,
 };
+
+/// How long the control plane is asked by a node that leaves whatever it says: an operator waits, and so may an earlier call that
+/// was given up.
+const FORCED_LIMIT: Duration = Duration::from_secs(5);
 
 /// Leaves. Whoever is out already, because an earlier call came so far or an operator removed the node, is out.
 pub(crate) async fn leave(node: Arc<Node>, request: LeaveClusterRequest) -> Result<Empty, Failure> {
@@ -25,7 +33,14 @@ pub(crate) async fn leave(node: Arc<Node>, request: LeaveClusterRequest) -> Resu
             None => Err(Failure::precondition("this node is in no cluster")),
         };
     };
-    match tell(&node, &member).await {
+    let told = if request.force {
+        let late =
+            |_late| Err(Failure::unavailable(format!("the control plane has said nothing within {FORCED_LIMIT:?}")));
+        timeout(FORCED_LIMIT, tell(&node, &member)).await.unwrap_or_else(late)
+    } else {
+        tell(&node, &member).await
+    };
+    match told {
         Ok(()) => {}
         Err(failure)
             if request.force
@@ -91,13 +106,22 @@ async fn is_out(node: &Node, member: &Arc<Member>) -> bool {
     if member.is_removed() {
         return true;
     }
-    for controller in member.controllers().iter().filter(|controller| controller.uid != member.me) {
-        let link = dial::link(member, controller, acp_io_link::Class::Control, &node.context.tasks);
-        let met = tokio::time::timeout(limit(member).min(HUB_LIMIT), link).await;
-        match met {
-            Ok(Ok(_link)) => return false,
-            Ok(Err(unreached)) if unreached.is_removed => return true,
-            Ok(Err(_)) | Err(_) => {}
+    // All at once: whoever leaves without a quorum waits for several that are not there.
+    let mut asked = JoinSet::new();
+    for controller in member.controllers().into_iter().filter(|controller| controller.uid != member.me) {
+        let (member, tasks) = (Arc::clone(member), node.context.tasks.clone());
+        asked.spawn(async move {
+            let link = dial::link(&member, &controller, acp_io_link::Class::Control, &tasks);
+            match timeout(limit(&member).min(HUB_LIMIT), link).await {
+                Ok(Ok(_link)) => Some(false),
+                Ok(Err(unreached)) if unreached.is_removed => Some(true),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        });
+    }
+    while let Some(met) = asked.join_next().await {
+        if let Ok(Some(is_out)) = met {
+            return is_out;
         }
     }
     false

@@ -251,6 +251,61 @@ async fn a_node_that_was_removed_and_is_taken_back_declares_again_what_had_gone_
     pair.near.stop().await;
 }
 
+/// Waits until the near replica follows this source.
+async fn follows(near: &Node, source: &str) {
+    let look = async || match near.status().await {
+        status if status.source == source => Ok(()),
+        status => Err(format!("{status:?}")),
+    };
+    wait_for_async(source, LIMIT, look).await.expect("it is followed");
+}
+
+#[tokio::test]
+async fn a_controller_that_was_dismissed_while_it_heard_nobody_leaves_its_own_hub_for_one_with_a_quorum() {
+    let pair = Pair::start().await;
+    pair.enter().await.expect("the far hub answers");
+    let node = pair.near.status().await.node_uid;
+    let key = pair.near.hub().controller(node, &valid("n1")).key;
+    command(&pair.far, &Command::SetController { node, checkpoint_key: Some(key) });
+    pair.near.hub().begin_with(&pair.far.state());
+    follows(&pair.near, "hub").await;
+    pair.caught_up().await;
+    // Its own hub hears nothing of this.
+    pair.near.hub().degrade("the leader does not hear a majority of the voters");
+    command(&pair.far, &Command::SetController { node, checkpoint_key: None });
+    pair.caught_up().await;
+    let status = pair.near.status().await;
+    assert_eq!((status.source.as_str(), status.degraded.as_str()), ("hub@n2", ""));
+    pair.near.create(Kind::System, "a", on_n1()).await.expect("ordered far away");
+    pair.near.stop().await;
+}
+
+#[tokio::test]
+async fn an_own_hub_without_a_quorum_is_followed_while_nobody_has_one() {
+    let pair = Pair::start().await;
+    pair.enter().await.expect("the far hub answers");
+    let node = pair.near.status().await.node_uid;
+    let key = pair.near.hub().controller(node, &valid("n1")).key;
+    command(&pair.far, &Command::SetController { node, checkpoint_key: Some(key) });
+    pair.near.hub().begin_with(&pair.far.state());
+    follows(&pair.near, "hub").await;
+    pair.far.degrade("far away");
+    let (asked, mut seen) = tokio::sync::watch::channel(0);
+    pair.far.tamper(move |reply| {
+        asked.send_modify(|count| *count += 1);
+        Some(reply)
+    });
+    pair.near.hub().degrade("here");
+    let looked = tokio::time::timeout(LIMIT, seen.wait_for(|count| *count >= 2)).await;
+    assert!(*looked.expect("it looks for another one").expect("the hub lives") >= 2);
+    assert_eq!(pair.near.status().await.source, "hub");
+    pair.far.degrade("");
+    follows(&pair.near, "hub@n2").await;
+    pair.near.hub().degrade("");
+    follows(&pair.near, "hub").await;
+    pair.near.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_begun_goes_on_in_the_next_life() {
     let pair = Pair::start().await;

@@ -1,6 +1,6 @@
 //! Three hubs with one log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acp_base::{Change, Code, to_base64};
 use acp_dev_wait::{seen, wait_for_async};
@@ -14,6 +14,9 @@ use crate::{
     node::{Acting, LIMIT, valid},
     world::World,
 };
+
+/// How long a hub may take to end. Its framework waits twice as long.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 async fn write(world: &World, at: usize, name: &str) -> Result<(), acp_base::Failure> {
     let request = CreateKeyRequest { name: valid(name), scope: Scope::Read, lifetime_ms: None };
@@ -40,11 +43,9 @@ async fn voters_grow_and_what_is_acknowledged_survives_the_leader() {
         write(&world, at, name).await.expect("followers pass it on");
     }
     for at in 0..3 {
-        assert_eq!(
-            keys(&world, at).await,
-            ["k0", "k1", "k2"],
-            "whoever wrote sees it; the others do, too, in a moment"
-        );
+        // Whoever wrote sees it; the others do, too, in a moment.
+        let all = async || seen(keys(&world, at).await, |keys| *keys == ["k0", "k1", "k2"]);
+        wait_for_async("the keys", LIMIT, all).await.expect("they are seen everywhere");
     }
     let directory = std::fs::read_dir(world.socket(1).with_file_name("hub")).expect("its state");
     let files: Vec<_> = directory.map(|file| file.expect("readable").file_name()).collect();
@@ -77,10 +78,53 @@ async fn leadership_is_handed_over_and_an_ending_leader_hands_it_over_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_ends_gives_way_to_another_one() {
+    let mut world = World::of_three_voters().await;
+    let told = Instant::now();
+    world.tell_to_end(0);
+    world.ended(0).await;
+    assert!(told.elapsed() < END_LIMIT, "{:?}", told.elapsed());
+    let led = wait_for_async("another leader", LIMIT, async || {
+        let status = world.hub(1).call::<api::GetQuorum>(Empty {}).await.expect("a status");
+        let is_other = status.leader.as_ref().is_some_and(|leader| leader.as_str() != "n1");
+        if is_other { Ok(()) } else { Err(format!("{status:?}")) }
+    });
+    led.await.expect("another one leads");
+    assert!(told.elapsed() < END_LIMIT, "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_ends_soon_although_nobody_is_there_to_take_over() {
+    let mut world = World::of_three_voters().await;
+    world.kill(1);
+    world.kill(2);
+    // Somebody asks for what nobody confirms.
+    let hub = world.hub(0).deadline(LIMIT);
+    let request = CreateKeyRequest { name: valid("lost"), scope: Scope::Read, lifetime_ms: None };
+    let writing = async move { hub.call::<api::CreateKey>(request).await.map(drop) };
+    let told = Instant::now();
+    world.tell_to_end(0);
+    let (written, ()) = tokio::join!(writing, world.ended(0));
+    assert!(told.elapsed() < END_LIMIT, "{:?}", told.elapsed());
+    written.expect_err("nobody has confirmed it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_hubs_that_are_told_at_once_end_soon() {
+    let mut world = World::of_three_voters().await;
+    let told = Instant::now();
+    (0..3).for_each(|number| world.tell_to_end(number));
+    for number in 0..3 {
+        world.ended(number).await;
+    }
+    assert!(told.elapsed() < END_LIMIT, "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_acknowledges_nothing_and_says_so() {
     let world = World::of_three_voters().await;
     world.part(0);
-    let mut lost = world.hub(0).deadline(std::time::Duration::from_secs(15));
+    let mut lost = world.hub(0).deadline(Duration::from_secs(15));
     let request = CreateKeyRequest { name: valid("lost"), scope: Scope::Read, lifetime_ms: None };
     let failure = lost.call::<api::CreateKey>(request).await.expect_err("nobody confirms it");
     assert_ne!(failure.changed, Change::Partial, "{failure}");
@@ -90,7 +134,7 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_says_so() {
         seen(status.degraded, |degraded| !degraded.is_empty())
     });
     degraded.await.expect("it knows");
-    lost = world.hub(0).deadline(std::time::Duration::from_secs(2));
+    lost = world.hub(0).deadline(Duration::from_secs(2));
     let read = lost.call::<api::ReadIndex>(Empty {}).await.expect_err("it may not know the newest");
     assert!(matches!(read.code, Code::Unavailable | Code::DeadlineExceeded), "{read}");
     world.heal();

@@ -160,6 +160,27 @@ impl World {
         hub.kill().and_then(|()| hub.wait()).expect("it can be killed");
     }
 
+    /// Tells a hub to end, as its framework does.
+    pub(crate) fn tell_to_end(&self, number: usize) {
+        let hub = self.members[number].hub.as_ref().expect("it runs");
+        let pid = rustix::process::Pid::from_child(hub);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    }
+
+    /// Waits until a hub that was told to end has ended by itself.
+    pub(crate) async fn ended(&mut self, number: usize) {
+        let mut hub = self.members[number].hub.take().expect("it runs");
+        let ended = wait_for_async("a hub to end", LIMIT, async || match hub.try_wait().expect("a child") {
+            Some(status) if status.success() => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        let said = ended.await;
+        if said.is_err() {
+            hub.kill().and_then(|()| hub.wait()).expect("it can be killed");
+        }
+        said.expect("it ends by itself");
+    }
+
     /// Nobody reaches this node, and it reaches nobody.
     pub(crate) fn part(&self, number: usize) {
         let mut ways = locked(&self.ways);
