@@ -78,7 +78,7 @@ pub(crate) static STATS: Parameter = Parameter {
 /// Where a list of events begins.
 pub(crate) static FROM: Parameter = Parameter {
     name: "from",
-    about: "The index of the first event to answer; absent: as `after` says, else the newest are answered.",
+    about: "The index of the first event to answer, unless `after` says more; absent, both: the newest are answered.",
     schema: index,
 };
 /// Whether a read has to hold everything that was acknowledged.

@@ -78,7 +78,9 @@ fn cut_and_heal(cluster: &Cluster) -> Result<()> {
         ensure!(count <= 1, "{} was executed {count} times: {:?}", call.name, entries[&call.name]);
         ensure!(count == 1 || call.status != 0, "{} was acknowledged and is not in the log", call.name);
     }
-    for name in entries.keys() {
+    // Whatever was not up in time is undone by whoever declared it.
+    let standing = cluster.names(At::N1, "network")?;
+    for name in entries.keys().filter(|name| standing.contains(*name)) {
         cluster.run(At::N1, &["--yes", "network", "delete", name])?;
     }
     cluster.wait_united()

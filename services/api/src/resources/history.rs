@@ -107,9 +107,9 @@ impl From<LogEntry> for Told {
 async fn list(call: Call) -> Result<Found<List<Told>>, Failure> {
     let (limit, after) = call.page()?;
     let (from, cursor) = match (call.query("from")?, after) {
-        (Some(_), Some(_)) => return Err(Failure::invalid("from and after are two places to begin: give one of them")),
+        // Whoever goes on behind a page has begun somewhere, and may say so still.
+        (_, Some(cursor)) => (0, Some(cursor.to_owned())),
         (Some(from), None) => (from, None),
-        (None, Some(cursor)) => (0, Some(cursor.to_owned())),
         (None, None) => {
             let newest = call.ask::<GetStatus>(Empty {}).await?.index;
             ((newest + 1).saturating_sub(limit as u64).max(1), None)
