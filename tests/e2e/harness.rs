@@ -161,7 +161,11 @@ fn run_all(wanted: &Cases, place_of: fn(&str) -> Place) -> Tally {
 /// Runs the cases of labs, each lab taken down before the next one stands: memory is not without end.
 fn labs(wanted: &Cases) -> Tally {
     let mut tally = Lane::default().run(&wanted.cluster.iter().collect::<Vec<_>>()).end();
-    tally.add(Lane::default().run(&wanted.quorum.iter().collect::<Vec<_>>()).end());
+    // What loses a disk or an epoch begins with five nodes that nobody has taken apart and put together before.
+    let loses = |case: &&Case<Five>| ["quorum::s4", "quorum::s6"].iter().any(|line| case.name.starts_with(line));
+    let (lost, kept): (Vec<&Case<Five>>, Vec<&Case<Five>>) = wanted.quorum.iter().partition(loses);
+    tally.add(Lane::default().run(&kept).end());
+    tally.add(Lane::default().run(&lost).end());
     tally
 }
 

@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case<Five>] = &[
 ];
 
 /// After how much of a join it is cut.
-const CUT_AFTER: [Duration; 3] = [Duration::from_millis(30), Duration::from_millis(150), Duration::from_millis(500)];
+const CUT_AFTER: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(300)];
 /// How long one join may take.
 const JOIN_PATIENCE: &str = "20s";
 
