@@ -12,6 +12,7 @@ use acp_wire_api::cluster::{Get, GetAt, GetAtRequest, GetRequest};
 use acp_wire_model::{
     Kind,
     entry::{Action, Entry, LeaseAct},
+    merge,
 };
 use serde_json::Value;
 
@@ -193,25 +194,6 @@ fn value_in_words(path: &str, value: &Value) -> String {
         line.push('…');
     }
     line
-}
-
-/// A JSON merge patch (RFC 7396), as apply merges it.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(target) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key.as_str()).or_insert(Value::Null), value);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn json_of(path: &Path) -> Result<Value> {
 
 /// The bytes that hexadecimal digits stand for.
 pub(super) fn bytes(digits: &Value) -> Result<Vec<u8>> {
-    digits.as_str().and_then(acp_io_pki::from_hex).with_context(|| format!("no hexadecimal digits: {digits}"))
+    digits.as_str().and_then(acp_base::from_hex).with_context(|| format!("no hexadecimal digits: {digits}"))
 }
 
 impl Peer {

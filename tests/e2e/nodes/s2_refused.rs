@@ -200,7 +200,7 @@ async fn join(door: &Door, text: &str, uid: Uid, key: &NodeKey) -> Result<Value>
     let stream = acp_io_link::dial_to_join(door.address, fingerprint).await?;
     let link = Link::over(stream, &acp_io_daemon::Tasks::default()).await?;
     let mut hub = converse(&link, &opening("hub", json!({}))).await??;
-    let request = acp_io_pki::to_hex(key.request()?.der());
+    let request = acp_base::to_hex(key.request()?.der());
     let node = json!({ "uid": uid, "name": "n9", "address": "10.200.1.9:9932", "signing_request": request });
     for wrong in [json!({ "token": "0".repeat(64), "node": node }), json!({ "token": "", "node": node })] {
         ensure!(call(&mut hub, "acp.hub.Join", wrong).await?.is_err(), "a wrong token was taken");

@@ -168,10 +168,10 @@ fn renewal_is_for_oneself(cluster: &Cluster, peer: &Peer, door: &Door) -> Result
     inside(cluster, At::N3, async || {
         let link = peer.link(door, Class::Control).await?;
         let mut hub = converse(&link, &opening("hub", json!({}))).await??;
-        let request = json!({ "signing_request": acp_io_pki::to_hex(foreign.der()) });
+        let request = json!({ "signing_request": acp_base::to_hex(foreign.der()) });
         let signed = call(&mut hub, "acp.hub.RenewCertificate", request).await?;
         ensure!(signed.is_err(), "another key was certified: {signed:?}");
-        let request = json!({ "signing_request": acp_io_pki::to_hex(peer.key.request()?.der()) });
+        let request = json!({ "signing_request": acp_base::to_hex(peer.key.request()?.der()) });
         let mut hub = converse(&link, &opening("hub", json!({}))).await??;
         let signed = call(&mut hub, "acp.hub.RenewCertificate", request).await?;
         let signed = crate::cluster::granted(signed)?;

@@ -8,6 +8,7 @@
 pub mod entry;
 pub mod image;
 pub mod job;
+mod merge;
 pub mod network;
 pub mod node;
 pub mod object;
@@ -16,4 +17,5 @@ pub mod system;
 pub mod unit;
 pub mod volume;
 
+pub use merge::merge;
 pub use object::{Kind, Object, Slot};

@@ -7,6 +7,7 @@ use acp_core_membership::Command;
 use acp_wire_model::{
     Kind,
     entry::{Action, Entry},
+    merge,
     node::NodeSpec,
 };
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::{Done, Effect, Identity, Record, State};
 use crate::{
     admit::{self, Subject},
     limits::{OBJECTS_MAX, UIDS_MAX},
-    patch::{keep_unknown, merge},
+    patch::keep_unknown,
     refusal::Refusal,
     spec::{Spec, is_local, not_declared},
 };
