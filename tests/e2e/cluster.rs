@@ -71,6 +71,12 @@ pub(crate) struct Cluster {
     dir: PathBuf,
 }
 
+/// Keeps the logs of these nodes for a case that failed, and answers the most of them.
+pub(crate) fn kept(members: &[Member], case: &str) -> String {
+    let of = |member: &Member| keep_logs(&member.layout, &format!("{}-{}", case.replace("::", "-"), member.name));
+    members.iter().map(of).collect::<Vec<_>>().join("\n")
+}
+
 /// A call that was answered with an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
@@ -329,16 +335,14 @@ impl Stage for Cluster {
     }
 
     fn end(self) -> Result<()> {
-        let lab = self.lab.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let forced = lab.down(true)?;
-        ensure!(forced.is_empty(), "the nodes did not stop by themselves: {}", forced.join("; "));
-        ensure!(!Path::new(&self.dir).exists(), "{} is left", self.dir.display());
-        Ok(())
+        let forced = self.lab.into_inner().unwrap_or_else(PoisonError::into_inner).down(false)?;
+        let evidence = || kept(&self.members, "nodes::end");
+        ensure!(forced.is_empty(), "the nodes did not stop by themselves: {}\n{}", forced.join("; "), evidence());
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))
     }
 
     fn evidence(&self, case: &str) -> String {
-        let of = |at: &At| keep_logs(self.layout(*at), &format!("{}-{}", case.replace("::", "-"), at.name()));
-        At::ALL.iter().map(of).collect::<Vec<_>>().join("\n")
+        kept(&self.members, case)
     }
 }
 

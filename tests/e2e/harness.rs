@@ -1,4 +1,4 @@
-//! Runs cases on two nodes and in two labs, in each one after the other.
+//! Runs cases on two nodes and in labs, two of them at a time, in each one after the other.
 #![expect(clippy::print_stdout, reason = "what a test runner says is its result")]
 
 use std::{
@@ -145,12 +145,21 @@ fn run_all(wanted: &Cases, place_of: fn(&str) -> Place) -> Tally {
     let at = |place| wanted.node.iter().filter(|case| place_of(case.name) == place).collect::<Vec<&Case>>();
     let (first, beside) = (at(Place::First), at(Place::Beside));
     let lane = Lane::<World>::default().run(&at(Place::Alone));
-    // The labs come after the second node's cases: those on the first node take longer than these.
-    let (first, (beside, mut tally)) = thread::scope(|scope| {
-        let second = scope.spawn(|| (Lane::<World>::default().run(&beside), labs(wanted)));
-        let first = lane.run(&first);
+    // Two at a time: each node's cases, then labs, each taken down before the next one stands: memory is not without
+    // end.
+    let (kept, lost) = quorum(wanted);
+    let cluster: Vec<&Case<Cluster>> = wanted.cluster.iter().collect();
+    let ((first, mut tally), (beside, other)) = thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let nodes = Lane::<World>::default().run(&beside);
+            let mut tally = Lane::default().run(&cluster).end();
+            tally.add(Lane::default().run(&lost).end());
+            (nodes, tally)
+        });
+        let first = (lane.run(&first), Lane::default().run(&kept).end());
         (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
+    tally.add(other);
     let first = first.run(&at(Place::Last));
     // Only now, because nodes share the machine's devices.
     tally.add(first.end());
@@ -158,15 +167,11 @@ fn run_all(wanted: &Cases, place_of: fn(&str) -> Place) -> Tally {
     look_again(wanted, tally)
 }
 
-/// Runs the cases of labs, each lab taken down before the next one stands: memory is not without end.
-fn labs(wanted: &Cases) -> Tally {
-    let mut tally = Lane::default().run(&wanted.cluster.iter().collect::<Vec<_>>()).end();
-    // What loses a disk or an epoch begins with five nodes that nobody has taken apart and put together before.
-    let loses = |case: &&Case<Five>| ["quorum::s4", "quorum::s6"].iter().any(|line| case.name.starts_with(line));
-    let (lost, kept): (Vec<&Case<Five>>, Vec<&Case<Five>>) = wanted.quorum.iter().partition(loses);
-    tally.add(Lane::default().run(&kept).end());
-    tally.add(Lane::default().run(&lost).end());
-    tally
+/// The cases of five nodes, and those among them that lose a disk or an epoch: these begin with five nodes that nobody has taken
+/// apart and put together before.
+fn quorum(wanted: &Cases) -> (Vec<&Case<Five>>, Vec<&Case<Five>>) {
+    let keeps = |case: &&Case<Five>| !["quorum::s4", "quorum::s6"].iter().any(|line| case.name.starts_with(line));
+    wanted.quorum.iter().partition(keeps)
 }
 
 /// As many failures may be the machine's; more are the product's.

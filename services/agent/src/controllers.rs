@@ -40,6 +40,13 @@ impl Controllers {
         self.lock().insert(uid, Instant::now());
     }
 
+    /// Those that have just become controllers come last for a while: the log has yet to arrive at their hubs.
+    pub(crate) fn appointed(&self, before: &Directory, after: &Directory) {
+        let was = |uid| before.nodes.iter().any(|node| node.uid == uid && node.controller);
+        let new = after.nodes.iter().filter(|node| node.controller && !was(node.uid));
+        new.for_each(|node| self.failed(node.uid));
+    }
+
     /// It is there.
     pub(crate) fn came(&self, uid: Uid) {
         self.lock().remove(&uid);
@@ -126,5 +133,16 @@ mod tests {
         // This node's own hub is no exception.
         known.failed(Uid::from_u128(1));
         assert_ne!(first(&known, &directory, 1), Uid::from_u128(1));
+    }
+
+    #[test]
+    fn whoever_has_just_become_a_controller_comes_last() {
+        let (known, before, after) = (Controllers::default(), directory(9, 1), directory(9, 3));
+        known.appointed(&before, &after);
+        for me in 1..=9 {
+            assert_eq!(first(&known, &after, me), Uid::from_u128(1), "node {me}");
+        }
+        known.came(Uid::from_u128(2));
+        assert_eq!(first(&known, &after, 2), Uid::from_u128(2), "its own hub has spoken");
     }
 }

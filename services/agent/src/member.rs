@@ -178,6 +178,7 @@ impl Member {
             Some(std::cmp::Ordering::Less) => return Ok(Adopted::Older),
         }
         self.trust.revoke(removed(&directory));
+        self.controllers.appointed(&known, &directory);
         let directory = Arc::new(directory);
         self.directory.send_replace(Arc::clone(&directory));
         self.pool.retain(|node| directory.nodes.iter().any(|member| member.uid == node));

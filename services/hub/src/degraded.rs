@@ -52,12 +52,16 @@ impl Degraded {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut well = Instant::now();
+        let (mut seen, mut status) = (seat.status(), Status::default());
         loop {
+            // Another log, or another part in it, is no matter of the next look.
+            let other = |now: &Status| now.group != status.group || now.role != status.role;
             tokio::select! {
                 () = drain.cancelled() => return,
                 _tick = period.tick() => {}
+                _other = seen.wait_for(other) => {}
             }
-            let status = seat.status().borrow().clone();
+            status = seen.borrow_and_update().clone();
             let reason = match reason(&status, &replica) {
                 None => {
                     well = Instant::now();
@@ -97,6 +101,10 @@ fn lacking(reason: &str, strayed: &BTreeSet<Uid>) -> String {
 fn reason(status: &Status, replica: &Replica) -> Option<String> {
     if let Some(stall) = replica.read(|state| state.stalled().map(ToString::to_string)) {
         return Some(format!("this hub has stopped applying the log: {stall}"));
+    }
+    // Others have its part: what it has still to be told is nobody's trouble.
+    if replica.snapshot().is_dismissed(status) {
+        return None;
     }
     let unheard = || status.quorum_heard.is_none_or(|heard| heard.elapsed() > UNHEARD_MAX);
     match &status.role {

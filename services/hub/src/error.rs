@@ -58,6 +58,11 @@ pub(crate) fn rejected(rejection: &Rejection) -> Failure {
     Failure::new(rejection.code(), rejection.to_string())
 }
 
+/// This hub was made ready to be a controller, and the log has not arrived here yet: others have to be asked.
+pub(crate) fn not_yet() -> Failure {
+    Failure::unavailable("the cluster's log has not arrived at this hub yet")
+}
+
 /// What a caller hears when keys or certificates are at fault.
 pub(crate) fn pki_failure(error: &PkiError) -> Failure {
     let text = sentence(error);

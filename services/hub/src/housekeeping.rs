@@ -55,7 +55,8 @@ pub(crate) async fn run(app: Arc<App>) {
         {
             tracing::warn!(%reason, "the log could not be begun anew yet");
         }
-        if !is_dismissed(&app) && !was_dismissed(&app).await {
+        let is_dismissed = app.replica.snapshot().is_dismissed(&app.seat.status().borrow());
+        if !is_dismissed && !was_dismissed(&app).await {
             dismissed = None;
         } else if dismissed.get_or_insert_with(Instant::now).elapsed() >= DISMISSED_MIN {
             dismissed = None;
@@ -78,16 +79,7 @@ async fn prune(app: &App) {
     }
 }
 
-/// Whether the log that this hub has says that others have its part: it is no controller there, and does not vote.
-fn is_dismissed(app: &App) -> bool {
-    let (snapshot, status) = (app.replica.snapshot(), app.seat.status().borrow().clone());
-    let Some(here) = app.replica.here() else { return false };
-    let is_part =
-        status.voters.contains(&here) || matches!(status.role, Role::Unfounded | Role::Failed(_) | Role::Ended);
-    !is_part && snapshot.state.founded().is_some() && !snapshot.is_controller(here)
-}
-
-/// The same, if it was away meanwhile, and nobody tells it by the log.
+/// Whether others have this hub's part, if it was away meanwhile, and nobody tells it by the log.
 async fn was_dismissed(app: &App) -> bool {
     let is_alone = {
         let status = app.seat.status();

@@ -193,7 +193,7 @@ impl Seat {
     /// Who leads; waited for until the deadline.
     pub(crate) async fn leader(&self, deadline: Instant) -> Result<Leader, Failure> {
         if !self.is_founded() {
-            return Err(no_log());
+            return Err(self.no_log());
         }
         let mut status = self.status.subscribe();
         let found = async {
@@ -212,6 +212,11 @@ impl Seat {
             }
         };
         timeout_at(deadline, found).await.map_err(|_late| no_leader())
+    }
+
+    /// Why there is no log here: it is on its way, or nobody has made this node a controller.
+    pub(crate) fn no_log(&self) -> Failure {
+        if self.replica.authority().is_some() { crate::error::not_yet() } else { no_log() }
     }
 
     /// Waits a moment for another leader.

@@ -57,6 +57,8 @@ pub(crate) struct Reconciler {
     replica: Replica,
     presence: Presence,
     client: Client,
+    /// Since when this hub leads: whoever was not heard since was not heard for that long.
+    leads_since: Option<Instant>,
     /// Who could not be made a voter, and when that was.
     failed: BTreeMap<Uid, Instant>,
     /// Who is a controller no more and is sent the log until it has heard so.
@@ -72,14 +74,9 @@ struct Dismissed {
 }
 
 impl Reconciler {
-    pub(crate) const fn new(
-        seat: Arc<Seat>,
-        orders: Orders,
-        replica: Replica,
-        presence: Presence,
-        client: Client,
-    ) -> Self {
-        Self { seat, orders, replica, presence, client, failed: BTreeMap::new(), dismissed: BTreeMap::new() }
+    pub(crate) fn new(seat: Arc<Seat>, orders: Orders, replica: Replica, presence: Presence, client: Client) -> Self {
+        let (failed, dismissed) = (BTreeMap::new(), BTreeMap::new());
+        Self { seat, orders, replica, presence, client, leads_since: None, failed, dismissed }
     }
 
     /// Runs until the drain.
@@ -107,7 +104,11 @@ impl Reconciler {
         self.seat.peers().keep(|peer| snapshot.is_controller(peer) || status.learners.contains(&peer));
         self.presence.keep(&snapshot.state);
         self.dismissed.retain(|uid, _| status.is_leader() && status.learners.contains(uid));
-        let Some(here) = self.replica.here().filter(|_| status.is_leader()) else { return };
+        let Some(here) = self.replica.here().filter(|_| status.is_leader()) else {
+            self.leads_since = None;
+            return;
+        };
+        self.leads_since.get_or_insert_with(Instant::now);
         if snapshot.state.founded().is_none() {
             return;
         }
@@ -155,11 +156,16 @@ impl Reconciler {
     fn online(&self, uid: Uid, status: &Status) -> (bool, u64) {
         if status.voters.contains(&uid) {
             let heard = status.peers.get(&uid).and_then(|peer| peer.heard);
-            let silence = heard.map_or(Duration::MAX, |heard| heard.elapsed());
-            return (silence < UNHEARD_MAX, u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
+            let silence = heard.map_or_else(|| self.leading(), |heard| heard.elapsed());
+            return (heard.is_some() && silence < UNHEARD_MAX, millis(silence));
         }
         let (online, for_ms) = self.presence.of(uid);
-        (online, for_ms.unwrap_or(u64::MAX))
+        (online, for_ms.unwrap_or_else(|| millis(self.leading())))
+    }
+
+    /// How long this hub has led.
+    fn leading(&self) -> Duration {
+        self.leads_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     async fn take(&mut self, step: Step, snapshot: &Snapshot, status: &Status) -> Result<(), Failure> {
@@ -245,4 +251,8 @@ impl Reconciler {
         let draft = membership("hub", "", command)?;
         self.orders.order_one(draft, Instant::now() + PREPARE_LIMIT).await.map(drop)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

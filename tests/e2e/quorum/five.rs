@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,9 +19,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Answer, answer, plan},
+    cluster::{Answer, answer, kept, plan},
     harness::Stage,
-    world::{World, keep_logs},
+    world::World,
 };
 
 /// Nodes, n1 to n5, named by their numbers.
@@ -216,15 +216,13 @@ impl Stage for Five {
     }
 
     fn end(self) -> Result<()> {
-        let lab = self.lab.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let forced = lab.down(true)?;
-        ensure!(forced.is_empty(), "the nodes did not stop by themselves: {}", forced.join("; "));
-        ensure!(!Path::new(&self.dir).exists(), "{} is left", self.dir.display());
-        Ok(())
+        let forced = self.lab.into_inner().unwrap_or_else(PoisonError::into_inner).down(false)?;
+        let evidence = || kept(&self.members, "quorum::end");
+        ensure!(forced.is_empty(), "the nodes did not stop by themselves: {}\n{}", forced.join("; "), evidence());
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))
     }
 
     fn evidence(&self, case: &str) -> String {
-        let of = |member: &Member| keep_logs(&member.layout, &format!("{}-{}", case.replace("::", "-"), member.name));
-        self.members.iter().map(of).collect::<Vec<_>>().join("\n")
+        kept(&self.members, case)
     }
 }

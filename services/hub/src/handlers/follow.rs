@@ -15,11 +15,7 @@ use acp_wire_api::{
 use tokio::time::Instant;
 
 use super::App;
-use crate::{
-    founding::epoch_number,
-    log::Page,
-    seat::{blocking, no_log},
-};
+use crate::{founding::epoch_number, log::Page, seat::blocking};
 
 /// How long it is silent at most. The interface promises 2 seconds; the rest is for the way.
 const HEARTBEAT: Duration = Duration::from_millis(1_500);
@@ -86,7 +82,7 @@ impl Follower {
 
     fn beginning(&self, request: &FollowRequest) -> Result<Beginning, Failure> {
         let at = *self.app.replica.position().borrow();
-        let cluster = at.cluster.ok_or_else(no_log)?;
+        let cluster = at.cluster.ok_or_else(|| self.app.seat.no_log())?;
         if request.cluster != cluster {
             let text = format!("this is the log of cluster {cluster}, not of {}", request.cluster);
             return Err(Failure::precondition(text));
@@ -137,7 +133,7 @@ impl Follower {
             checkpoint.mark_unchanged();
             degraded.mark_unchanged();
             if position.borrow().cluster.is_none() {
-                return Err(no_log());
+                return Err(self.app.seat.no_log());
             }
             if self.up_to() > at {
                 return Ok(());
@@ -167,7 +163,7 @@ impl Follower {
 
     /// Sends the state as it is now, once it may be sent; answers where it stands.
     async fn send_snapshot(&self) -> Result<u64, Failure> {
-        let image = self.app.replica.read(State::image).ok_or_else(no_log)?;
+        let image = self.app.replica.read(State::image).ok_or_else(|| self.app.seat.no_log())?;
         let (index, hash) = (image.index(), image.hash());
         while self.up_to() < index {
             self.wait(self.up_to()).await?;

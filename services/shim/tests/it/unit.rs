@@ -213,11 +213,17 @@ async fn descriptors_land_in_order_and_listeners_are_announced() {
     let bench = Bench::new();
     let listener = UnixListener::bind(bench.path().join("s.sock")).expect("bound");
     let file = fs::File::create(bench.path().join("named")).expect("made");
-    // No pipe, of which the shell itself would hold an end; and not the last command, for which it might make way.
-    let mut launch =
-        bench.shell("echo $LISTEN_FDS $((LISTEN_PID - $$)); readlink /proc/$$/fd/3; echo named >&4; ls /proc/$$/fd; :");
+    // No pipe, of which the shell itself would hold an end. It does not end before it is known to run.
+    let seen = bench.path().join("seen");
+    let script = format!(
+        "echo $LISTEN_FDS $((LISTEN_PID - $$)); readlink /proc/$$/fd/3; echo named >&4; ls /proc/$$/fd; \
+         until [ -e {} ]; do sleep 0.01; done",
+        seen.display()
+    );
+    let mut launch = bench.shell(&script);
     (launch.descriptors, launch.listeners) = (2, 1);
     let unit = spawn(Path::new(SHIM), &[], &launch, &[listener.as_fd(), file.as_fd()]).await.expect("it runs");
+    fs::File::create(seen).expect("made");
     wait_for_end(&unit.main, Some(&unit.shim), bench.path()).await.expect("a record");
     unit.shim.ended().await;
     unit.shim.reap();

@@ -50,7 +50,11 @@ pub(super) async fn restart(session: &mut Session) -> Result<u8, Failure> {
         replaced(session).await?.into_iter().filter(|process| !process.is_kept).map(|process| process.unit).collect();
     names.dedup();
     for name in names {
-        super::restart(session, name).await?;
+        match super::restart(session, name).await {
+            // Who had started it has put another in its place, or needs none, since it was started anew itself.
+            Err(failure) if failure.code == Code::NotFound => {}
+            restarted => drop(restarted?),
+        }
     }
     for kept in processes.into_iter().filter(|process| process.is_kept && process.role == Role::Main) {
         let line = format!("{} keeps the old program until its system is stopped and started", kept.unit);
