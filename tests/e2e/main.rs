@@ -13,6 +13,7 @@ mod harness;
 mod images;
 mod life_cycle;
 mod limits;
+mod mount;
 mod nodes;
 mod python;
 mod quick_start;

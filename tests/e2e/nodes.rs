@@ -11,6 +11,7 @@ mod s4_compromised;
 mod s5_cut;
 mod s6_rotation;
 mod traffic;
+mod view;
 mod ways;
 
 use crate::{cluster::Cluster, harness::Case};

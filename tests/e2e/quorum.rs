@@ -5,11 +5,16 @@
 
 mod five;
 mod registers;
+mod roles;
 mod s1_leader;
 mod s2_cuts;
 mod s3_joins;
+mod s4_disk;
 mod s4_lost;
+mod s5_clocks;
 mod s5_suspended;
+mod s6_foreign;
+mod s6_restored;
 mod s6_stale;
 mod s7_power;
 
@@ -23,10 +28,15 @@ pub(crate) fn all() -> impl Iterator<Item = Case<Five>> {
         s1_leader::CASES,
         s2_cuts::CASES,
         s5_suspended::CASES,
+        s5_clocks::CASES,
         s7_power::CASES,
+        roles::CASES,
         s3_joins::CASES,
+        s4_disk::CASES,
         s4_lost::CASES,
+        s6_foreign::CASES,
         s6_stale::CASES,
+        s6_restored::CASES,
     ];
     lines.into_iter().flatten().copied()
 }

@@ -1,6 +1,6 @@
 //! Instants as values; reading a clock is for the crates that make system calls.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,3 +43,26 @@ impl std::ops::Add<Duration> for BootInstant {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WallTime(pub u64);
+
+/// Universal time to the second, as RFC 3339 writes it; milliseconds where no calendar reaches.
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0 / 1_000).ok();
+        match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+            Some(instant) => instant.fmt(f),
+            None => write!(f, "{} ms after 1970", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_people_read_it() {
+        assert_eq!(WallTime(1_795_296_892_345).to_string(), "2026-11-21T21:34:52Z");
+        assert_eq!(WallTime(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(WallTime(u64::MAX).to_string(), "18446744073709551615 ms after 1970");
+    }
+}

@@ -114,7 +114,8 @@ impl<'a> Events<'a> {
     pub async fn newest(self, limit: usize) -> Result<Vec<Event>, Failure> {
         let status = self.connection.call::<GetStatus>(CLUSTER, Empty {}).await?;
         let count = u64::try_from(limit).unwrap_or(u64::MAX);
-        let from = (status.index + 1).saturating_sub(count).max(1);
+        // What the state at the anchor holds is not kept as entries, after a restore or a return nothing of what was before.
+        let from = (status.index + 1).saturating_sub(count).max(status.anchor + 1);
         self.read(Reader { is_exact: false, ..Reader::new(EventStart::Index(from)) }, limit).await
     }
 

@@ -41,7 +41,7 @@ pub use connection::Connection;
 pub use diff::{FieldChange, diff};
 pub use events::{Event, EventStart, Events, EventsWatch};
 pub use jobs::{JOB_LIMIT, JobNews, Jobs};
-pub use nodes::Nodes;
+pub use nodes::{Nodes, NodesNews, NodesWatch};
 pub use objects::{ObjectNews, Objects, ObjectsWatch};
 pub use options::{Options, RUN_DIR};
 pub use quorum::Quorum;

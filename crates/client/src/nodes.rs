@@ -1,13 +1,17 @@
 //! The members of the cluster: as the agent of a node knows them, and as the control plane says and changes them.
 
-use acp_base::{Failure, Name, Uid};
+use std::{collections::BTreeMap, time::Duration};
+
+use acp_base::{Code, Failure, Name, Uid};
+use acp_io_client::Replies;
 use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, ListMembers, ListMembersReply},
     hub::{
-        Approve, JoinAsked, ListNodes, ListNodesReply, ListRequests, ListRoles, NodePlan, NodeRequest, Park,
-        PlanRemove, Readdress, ReaddressRequest, Reject, RemoveNode, Rename, RenameRequest, Role, RoleRequest, SetRole,
-        TokenRequest, Unpark,
+        Approve, JoinAsked, ListNodes, ListNodesReply, ListRequests, ListRoles, Metadata, MetadataRequest, NodeChange,
+        NodeEvent, NodeFilter, NodePlan, NodePresence, NodeRequest, Park, PlanRemove, Readdress, ReaddressRequest,
+        Reject, RemoveNode, Rename, RenameRequest, Role, RoleRequest, SetMetadata, SetRole, TokenRequest, Unpark,
+        WatchNodes, WatchNodesReply,
     },
 };
 
@@ -15,6 +19,9 @@ use crate::Connection;
 
 const AGENT: &str = "agent";
 const HUB: &str = "hub";
+
+/// The pause before a watch that was lost is taken up again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The members of the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +45,30 @@ impl<'a> Nodes<'a> {
         self.connection.call::<GetStatus>(AGENT, Empty {}).await
     }
 
-    /// The members with what the control plane takes each for.
-    pub async fn presence(self) -> Result<ListNodesReply, Failure> {
-        self.connection.call::<ListNodes>(HUB, Empty {}).await
+    /// The members for which the filter holds, with what the control plane takes each for.
+    ///
+    /// # Errors
+    /// `NotFound` for a role that there is not, `InvalidArgument` for a service whose place is not known.
+    pub async fn presence(self, filter: NodeFilter) -> Result<ListNodesReply, Failure> {
+        self.connection.call::<ListNodes>(HUB, filter).await
+    }
+
+    /// The members for which the filter holds as they are, and then each change of them.
+    pub fn watch(self, filter: NodeFilter) -> NodesWatch {
+        NodesWatch {
+            connection: self.connection.clone(),
+            filter,
+            replies: None,
+            known: BTreeMap::new(),
+            degraded: String::new(),
+            is_begun: false,
+            is_lost: false,
+        }
+    }
+
+    /// Notes values of a member, and forgets those of the names in `unset`.
+    pub async fn set_metadata(self, name: Name, set: Metadata, unset: Vec<Name>) -> Result<(), Failure> {
+        self.change::<SetMetadata>(MetadataRequest { name, set, unset }).await
     }
 
     /// Takes a member out of the cluster.
@@ -101,4 +129,92 @@ impl<'a> Nodes<'a> {
     async fn change<M: acp_wire_api::Method<Reply = Empty>>(self, request: M::Request) -> Result<(), Failure> {
         self.connection.call::<M>(HUB, request).await.map(|Empty {}| ())
     }
+}
+
+/// What a watch of nodes brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodesNews {
+    /// What has happened; the first time the nodes as they are, each as one that came, and maybe none. Without events only
+    /// whether anything can be changed has.
+    Told(WatchNodesReply),
+    /// The watch was lost and is taken up; what happens meanwhile comes then.
+    Lost(Failure),
+}
+
+/// A watch of nodes, which goes on with another controller when one is gone.
+#[derive(Debug)]
+pub struct NodesWatch {
+    connection: Connection,
+    filter: NodeFilter,
+    replies: Option<Replies<WatchNodes>>,
+    /// The nodes as they were told.
+    known: BTreeMap<Uid, NodePresence>,
+    /// Why nothing could be changed, as it was told.
+    degraded: String,
+    is_begun: bool,
+    is_lost: bool,
+}
+
+impl NodesWatch {
+    /// What comes next.
+    ///
+    /// # Errors
+    /// The watch cannot be had, or the filter is refused.
+    pub async fn next(&mut self) -> Result<NodesNews, Failure> {
+        loop {
+            match self.try_next().await {
+                Ok(reply) => {
+                    let is_first = !std::mem::replace(&mut self.is_begun, true);
+                    let is_other = std::mem::replace(&mut self.degraded, reply.degraded.clone()) != reply.degraded;
+                    let reply = self.take(reply);
+                    if is_first || is_other || !reply.events.is_empty() {
+                        return Ok(NodesNews::Told(reply));
+                    }
+                }
+                Err(failure) if self.is_begun && is_passing(&failure) => {
+                    self.replies = None;
+                    self.is_lost = true;
+                    return Ok(NodesNews::Lost(failure));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<WatchNodesReply, Failure> {
+        if std::mem::take(&mut self.is_lost) {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        let replies = match &mut self.replies {
+            Some(replies) => replies,
+            None => {
+                let replies = self.connection.service(HUB)?.stream::<WatchNodes>(self.filter.clone()).await?;
+                self.replies.insert(replies)
+            }
+        };
+        replies.next().await.unwrap_or_else(|| Err(Failure::unavailable("the watch ended")))
+    }
+
+    /// The reply; of one that says all anew what was not known.
+    fn take(&mut self, mut reply: WatchNodesReply) -> WatchNodesReply {
+        let told = reply.events.iter().map(|event| (event.node.node.uid, event));
+        if reply.current {
+            let now = told.map(|(uid, event)| (uid, event.node.clone())).collect();
+            reply.events = NodeEvent::between(&self.known, &now);
+            self.known = now;
+            return reply;
+        }
+        for (uid, event) in told {
+            match event.change {
+                NodeChange::Went => drop(self.known.remove(&uid)),
+                _ => drop(self.known.insert(uid, event.node.clone())),
+            }
+        }
+        reply
+    }
+}
+
+/// Whether another controller, or the same one later, may answer.
+fn is_passing(failure: &Failure) -> bool {
+    matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use acp_base::{Code, Failure};
 use acp_io_client::Replies;
 use acp_wire_api::cluster::{
-    Get, GetAt, GetAtReply, GetAtRequest, GetRequest, List, ListRequest, Selector, Watch, WatchEvent, WatchReply,
-    WatchRequest,
+    Get, GetAt, GetAtReply, GetAtRequest, GetRequest, List, ListAt, ListAtReply, ListAtRequest, ListRequest, Selector,
+    Watch, WatchEvent, WatchReply, WatchRequest,
 };
 use acp_wire_model::{Kind, Object};
 
@@ -61,6 +61,24 @@ impl<'a> Objects<'a> {
     pub async fn get_at(self, kind: Kind, name: &str, index: u64) -> Result<GetAtReply, Failure> {
         let request = GetAtRequest { kind, name: Some(name.to_owned()), uid: None, node: None, index };
         self.connection.call::<GetAt>(CLUSTER, request).await
+    }
+
+    /// All declared objects of a kind that met the conditions when the entry at this index had been applied, in the order of
+    /// their names, and when it was ordered.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` if the index lies before what the node has kept, `NotFound` if nothing was ordered there yet,
+    /// `InvalidArgument` for a kind that is only reported and for a condition on what is.
+    pub async fn list_at(self, kind: Kind, selectors: Vec<Selector>, index: u64) -> Result<ListAtReply, Failure> {
+        let request = ListAtRequest { kind: Some(kind), selectors, index };
+        let mut replies = self.connection.service(CLUSTER)?.stream::<ListAt>(request).await?.bounded();
+        let mut all = ListAtReply { objects: Vec::new(), time_ms: 0 };
+        while let Some(reply) = replies.next().await {
+            let ListAtReply { objects, time_ms } = reply?;
+            all.time_ms = time_ms;
+            all.objects.extend(objects);
+        }
+        Ok(all)
     }
 
     /// Objects of these kinds as they are and then every change, after the `cursor` of an earlier watch if there is one.

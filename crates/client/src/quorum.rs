@@ -56,7 +56,8 @@ impl<'a> Quorum<'a> {
         self.connection.call::<Backup>(HUB, BackupRequest {}).await
     }
 
-    /// Begins a new epoch from a backup on the node that is asked, which is in no cluster; with `plan` it says what would be.
+    /// Begins a new epoch from a backup on the node that is asked, which is in no cluster or orders its log alone; with `plan`
+    /// it says what would be.
     pub async fn restore(self, backup: BackupReply, plan: bool) -> Result<QuorumStatus, Failure> {
         self.connection.daemon(HUB)?.call::<Restore>(RestoreRequest { backup, plan }).await
     }

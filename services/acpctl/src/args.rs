@@ -6,6 +6,7 @@ mod duration;
 mod event;
 mod hub;
 mod key;
+mod metadata;
 mod names;
 mod node;
 mod object;
@@ -25,8 +26,9 @@ pub use self::{
     event::{EventVerb, StartArg},
     hub::HubVerb,
     key::{KeyVerb, ScopeArg},
+    metadata::{ConditionArg, ValueArg},
     names::Names,
-    node::{JoinArgs, NodeVerb, RejoinArgs, TokenSource, TokenVerb},
+    node::{JoinArgs, NodeListArgs, NodeVerb, RejoinArgs, TokenSource, TokenVerb},
     object::{ObjectVerb, SelectorArg},
     role::RoleVerb,
     storage::{DiskFormatArg, ImageVerb, PoolVerb, VolumeName, VolumeVerb},
@@ -289,6 +291,9 @@ mod tests {
             "hub transfer n2 --node n1",
             "hub recover --plan",
             "node list",
+            "node list --online --parked=no --controller=yes --role edge --service api --where zone=a --where ssd!=true --follow",
+            "node set n1 zone=a ssd=true --unset rack,note",
+            "node set n1 --unset rack",
             "node show n1",
             "node join 10.0.0.1 --token acpt.0.1 --address 10.0.0.2",
             "node join [::1]:9932 --token-file - --plan",

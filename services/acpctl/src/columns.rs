@@ -128,9 +128,22 @@ pub(crate) fn of(kind: Kind) -> &'static [Column] {
     }
 }
 
+/// The columns of what was asked in the past: how things were then, nobody has kept.
+pub(crate) fn of_past(kind: Kind) -> Vec<Column> {
+    let asked = of(kind).iter().filter(|column| column.1 == NAME.1 || column.1.starts_with("/spec/"));
+    asked.copied().chain([Column("VERSION", "/version", Plain), Column("ID", "/uid", Plain)]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_past_has_no_states() {
+        let headings = |kind| of_past(kind).iter().map(|column| column.0).collect::<Vec<_>>();
+        assert_eq!(headings(Kind::Network), ["NAME", "ADDRESS", "DHCP", "NAT", "NODE", "VERSION", "ID"]);
+        assert_eq!(headings(Kind::Node), ["NAME", "VERSION", "ID"]);
+    }
 
     #[test]
     fn every_table_begins_with_the_name_and_shows_the_age() {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use self::age::{STALE_MS, age};
 pub(crate) use self::{
-    age::{ago, instant, until},
+    age::{ago, until},
     cell::Style,
     table::{Column, now_ms},
     writer::Writer,

@@ -13,13 +13,13 @@ use std::{
 use acp_base::Uid;
 use acp_wire_api::hub::{self, Directory};
 
-use crate::limits::SHUN;
+use crate::limits::{ARRIVAL_MAX, SHUN};
 
 /// What is remembered of the controllers.
 #[derive(Debug, Default)]
 pub(crate) struct Controllers {
-    /// When each of them last failed. As many as there are controllers, since others are forgotten.
-    failed: Mutex<BTreeMap<Uid, Instant>>,
+    /// Until when each of them comes last. As many as there are controllers, since others are forgotten.
+    shunned: Mutex<BTreeMap<Uid, Instant>>,
 }
 
 impl Controllers {
@@ -27,24 +27,24 @@ impl Controllers {
     pub(crate) fn order(&self, directory: &Directory, me: Uid) -> Vec<hub::Member> {
         let mut controllers: Vec<hub::Member> =
             directory.nodes.iter().filter(|node| node.controller).cloned().collect();
-        let mut failed = self.lock();
-        failed.retain(|uid, at| at.elapsed() < SHUN && controllers.iter().any(|node| node.uid == *uid));
+        let (mut shunned, now) = (self.lock(), Instant::now());
+        shunned.retain(|uid, until| now < *until && controllers.iter().any(|node| node.uid == *uid));
         controllers.sort_by_cached_key(|node| {
-            (failed.contains_key(&node.uid), node.uid != me, distance(me, node.uid), node.uid)
+            (shunned.contains_key(&node.uid), node.uid != me, distance(me, node.uid), node.uid)
         });
         controllers
     }
 
     /// It did not answer, or says that it can do nothing: others are asked first for a while.
     pub(crate) fn failed(&self, uid: Uid) {
-        self.lock().insert(uid, Instant::now());
+        self.lock().insert(uid, Instant::now() + SHUN);
     }
 
     /// Those that have just become controllers come last for a while: the log has yet to arrive at their hubs.
     pub(crate) fn appointed(&self, before: &Directory, after: &Directory) {
         let was = |uid| before.nodes.iter().any(|node| node.uid == uid && node.controller);
         let new = after.nodes.iter().filter(|node| node.controller && !was(node.uid));
-        new.for_each(|node| self.failed(node.uid));
+        self.lock().extend(new.map(|node| (node.uid, Instant::now() + ARRIVAL_MAX)));
     }
 
     /// It is there.
@@ -54,11 +54,11 @@ impl Controllers {
 
     /// Whether it has failed lately.
     pub(crate) fn is_shunned(&self, uid: Uid) -> bool {
-        self.lock().get(&uid).is_some_and(|at| at.elapsed() < SHUN)
+        self.lock().get(&uid).is_some_and(|until| Instant::now() < *until)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Instant>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shunned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,6 +87,7 @@ mod tests {
             checkpoint_key: String::new(),
             parked: false,
             roles: vec![],
+            metadata: hub::Metadata::default(),
             joined_ms: 0,
         };
         Directory {

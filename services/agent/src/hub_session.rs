@@ -128,7 +128,10 @@ impl Session {
         if let Some(directory) = directory {
             take(node, member, &self.with, directory).await?;
         }
-        member.hear();
+        // A hub that can change nothing cannot know what others change: what it says confirms nothing.
+        if degraded.is_empty() {
+            member.hear();
+        }
         self.until = Instant::now() + HUB_SILENCE_MAX;
         if degraded != self.degraded {
             tracing::info!(controller = %self.with.name, degraded, "what the control plane can do has changed");

@@ -64,6 +64,9 @@ pub(crate) const DIRECT_LIMIT: Duration = Duration::from_secs(1);
 /// How long a controller that has failed comes after the others.
 pub(crate) const SHUN: Duration = Duration::from_secs(10);
 
+/// How long one that has just become a controller comes after the others: the log arrives at its hub within a second or two.
+pub(crate) const ARRIVAL_MAX: Duration = Duration::from_secs(3);
+
 /// How often a node whose session is not with the controller that it belongs to, or with one that can do nothing, looks for a
 /// better one.
 pub(crate) const BETTER_PERIOD: Duration = Duration::from_secs(5);

@@ -40,9 +40,14 @@ pub(crate) fn members(node: &Node) -> ListMembersReply {
             let directory = member.directory();
             let mut nodes = directory.nodes.clone();
             nodes.sort_by(|one, other| one.name.cmp(&other.name));
-            ListMembersReply { nodes, revision: directory.revision, age_ms: age(&member) }
+            ListMembersReply {
+                nodes,
+                revision: directory.revision,
+                epoch: directory.epoch.clone(),
+                age_ms: age(&member),
+            }
         }
-        None => ListMembersReply { nodes: vec![alone(node)], revision: 0, age_ms: None },
+        None => ListMembersReply { nodes: vec![alone(node)], revision: 0, epoch: String::new(), age_ms: None },
     }
 }
 
@@ -56,6 +61,7 @@ fn alone(node: &Node) -> hub::Member {
         checkpoint_key: String::new(),
         parked: false,
         roles: Vec::new(),
+        metadata: hub::Metadata::default(),
         joined_ms: 0,
     }
 }

@@ -243,7 +243,7 @@ impl Follower {
         let now = Instant::now();
         self.avoided.retain(|_, until| *until > now);
         let candidates = choice::all(&peers, &self.avoided);
-        choice::first(&self.around.client, &candidates, &position).await
+        choice::first(&self.around.client, &candidates, &position.request(peers.is_alone())).await
     }
 
     /// Where to go on. Without a log this node's hub founds one; a hub that has lost its own is given this one.
@@ -325,7 +325,7 @@ impl Follower {
             candidates.into_iter().take_while(|candidate| candidate != source).collect()
         };
         let Some(position) = self.position().await.filter(|_| !better.is_empty()) else { return Search::default() };
-        Search::begin(self.around.client.clone(), better, position)
+        Search::begin(self.around.client.clone(), better, position.request(false))
     }
 
     /// One reply, from what it says to what is applied.
@@ -336,8 +336,8 @@ impl Follower {
         reply: Result<FollowReply, Failure>,
     ) -> Result<(), Left> {
         let reply = reply.map_err(Left::Lost)?;
-        let degraded = degraded(source, &reply);
-        self.around.following.heard(source, degraded);
+        let (degraded, is_current) = (degraded(source, &reply), reply.degraded.is_empty());
+        self.around.following.heard(source, degraded, is_current);
         if let Some(bytes) = intake.take(reply)? {
             intake.restored(restore(bytes).await?)?;
         }

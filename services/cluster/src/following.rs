@@ -22,7 +22,7 @@ pub(crate) struct Following {
 pub(crate) struct Told {
     /// Whose log is followed.
     pub(crate) source: Option<Source>,
-    /// When it was heard last.
+    /// When somebody was heard last who could know the newest.
     pub(crate) heard: Option<Instant>,
     /// Why nothing new is ordered or heard.
     pub(crate) degraded: String,
@@ -41,12 +41,12 @@ impl Following {
         self.lock().clone()
     }
 
-    /// This source was heard, and this is why nothing new is ordered there.
-    pub(crate) fn heard(&self, source: &Source, degraded: String) {
+    /// This source was heard, and this is why nothing new is ordered there; whether it could know the newest.
+    pub(crate) fn heard(&self, source: &Source, degraded: String, is_current: bool) {
         {
             let mut told = self.lock();
             told.source = Some(source.clone());
-            told.heard = Some(Instant::now());
+            told.heard = if is_current { Some(Instant::now()) } else { told.heard };
             told.degraded = degraded;
         }
         self.review();

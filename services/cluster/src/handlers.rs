@@ -105,6 +105,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     once::<api::VerifyLog, _, _>(&mut router, app, log::verify);
     once::<api::GetStatus, _, _>(&mut router, app, status::status);
     stream::<api::List, _, _>(&mut router, app, list::list);
+    stream::<api::ListAt, _, _>(&mut router, app, history::list_at);
     stream::<api::Watch, _, _>(&mut router, app, watch::watch);
     stream::<api::ReadLog, _, _>(&mut router, app, log::read);
     stream::<api::Follow, _, _>(&mut router, app, follow::follow);

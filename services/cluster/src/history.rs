@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use acp_base::{Code, Failure};
-use acp_core_cdb::{Outcome, State};
-use acp_io_store::{Row, Store, StoreError};
+use acp_base::{Code, Failure, WallTime};
+use acp_core_cdb::{Database, Outcome, Selector, State, View};
+use acp_io_store::{Anchor, Row, Store, StoreError};
+use acp_wire_model::Kind;
 use tokio::sync::Semaphore;
 
 use crate::error::{read_failure, sentence};
@@ -35,7 +36,7 @@ impl History {
         let _making = making.map_err(|_closed| Failure::internal("nobody closes the semaphore"))?;
         let snapshot = match self.store.snapshot_before(index).await {
             Ok(snapshot) => snapshot,
-            Err(StoreError::BeforeAnchor { anchor }) => return Err(before_anchor(index, anchor.index, anchor.time_ms)),
+            Err(StoreError::BeforeAnchor { anchor }) => return Err(before_anchor(index, anchor)),
             Err(error) => return Err(read_failure(&error)),
         };
         let mut state = aside(move || match snapshot {
@@ -53,6 +54,24 @@ impl History {
             state = aside(move || apply(state, &page.rows)).await?;
         }
         Ok(state)
+    }
+
+    /// The declared objects of these kinds (none: of all) under these conditions just after the entry with this index, in the
+    /// order of their names, and when it was ordered.
+    pub(crate) async fn list(
+        &self,
+        index: u64,
+        kinds: Vec<Kind>,
+        selectors: Vec<Selector>,
+    ) -> Result<(Vec<View>, WallTime), Failure> {
+        let state = self.at(index).await?;
+        aside(move || {
+            let time = state.time();
+            let mut views = Database::new(state).list(&kinds);
+            views.retain(|view| selectors.iter().all(|selector| selector.matches(view)));
+            Ok((views, time))
+        })
+        .await
     }
 
     /// The entry with this index.
@@ -78,8 +97,10 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
     done.unwrap_or_else(|error| Err(Failure::internal(format!("an earlier state could not be made: {error}"))))
 }
 
-fn before_anchor(index: u64, oldest: u64, time_ms: u64) -> Failure {
+fn before_anchor(index: u64, oldest: Anchor) -> Failure {
+    let Anchor { index: oldest, time_ms, hash: _ } = oldest;
     Failure::precondition(format!(
-        "specs at index {index} are no longer kept: the oldest that can be asked for is index {oldest}, ordered {time_ms} ms after 1970"
+        "specs at index {index} are no longer kept: the oldest that can be asked for is index {oldest}, ordered at {}",
+        WallTime(time_ms)
     ))
 }

@@ -51,13 +51,14 @@ impl Position {
         Some(Self { cluster, epoch: state.epoch().map(Epoch::from), index: state.index(), hash: state.hash() })
     }
 
-    /// The same for a source.
-    pub(crate) fn request(&self) -> FollowRequest {
+    /// The same for a source. A node on its own goes on with whichever log its hub was given.
+    pub(crate) fn request(&self, is_alone: bool) -> FollowRequest {
         FollowRequest {
             cluster: self.cluster,
             epoch: self.epoch.as_ref().map(ToString::to_string).unwrap_or_default(),
             index: self.index,
             hash: self.hash.to_string(),
+            any_cluster: is_alone,
         }
     }
 

@@ -72,8 +72,11 @@ async fn run(config: Config, context: Context) -> Result<(), RunError> {
     let (store, recovered) = persist::open(&context.paths.state)?;
     let store = Arc::new(store);
     let state = persist::bring_up(&store, &recovered).await?;
+    let record = Record::new(&context.paths.state);
+    let identity = persist::identify(&record, &store, &state, &context.node).await?;
     let (failed, mut failure) = mpsc::channel(1);
-    let (app, database) = start(&config, &context, (store, recovered, state), failed)?;
+    let mover = Mover::new(record, identity);
+    let (app, database) = start(&config, &context, (store, recovered, state), mover, failed);
     tokio::select! {
         () = context.drain.cancelled() => return Ok(()),
         Some(error) = failure.recv() => return Err(RunError::Store(error)),
@@ -93,17 +96,16 @@ fn start(
     config: &Config,
     context: &Context,
     (store, recovered, state): (Arc<Store>, Recovered, State),
+    mover: Mover,
     failed: mpsc::Sender<acp_io_store::StoreError>,
-) -> Result<(App, Handle), RunError> {
-    let record = Record::new(&context.paths.state);
-    let identity = persist::identify(&record, &state, &context.node)?;
+) -> (App, Handle) {
     let stalled = state.stalled().map(ToString::to_string);
     let due = Arc::new(Notify::new());
     let snapshot = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.at.index);
     let mut snapshots = Snapshots::new(snapshot, u64::from(config.snapshot_entries), Arc::clone(&due));
     snapshots.reached(state.index());
     let (noted, noted_index) = watch::channel(state.index());
-    let announcer = Announcer::new(&state, identity.node, &identity.name);
+    let announcer = Announcer::new(&state, mover.identity().node, &mover.identity().name);
     let peers = announcer.told();
     let (service, database) = Service::new(state, new_uid(), snapshots, announcer);
 
@@ -119,7 +121,7 @@ fn start(
         switches: switches_taken,
         failed,
     };
-    let follower = Follower::new(around, replica, Mover::new(record, identity), stalled);
+    let follower = Follower::new(around, replica, mover, stalled);
     let history = History::new(Arc::clone(&store));
     let keeper = Keeper::new(Arc::clone(&store), history.clone(), database.clone(), config.retention(), due);
     let hubs = Hubs::new(context.client.clone(), peers.clone(), following.clone());
@@ -143,5 +145,5 @@ fn start(
         switches,
         shares: Arc::default(),
     };
-    Ok((app, database))
+    (app, database)
 }

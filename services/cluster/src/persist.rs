@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use acp_base::Name;
-use acp_core_cdb::{Hash, Outcome, State};
+use acp_base::{Name, Uid};
+use acp_core_cdb::{Hash, Outcome, State, decode};
 use acp_io_daemon::new_uid;
-use acp_io_store::{Recovered, Store, StoreError};
+use acp_io_store::{Recovered, Row, Store, StoreError};
+use acp_wire_model::entry::Action;
 
 use crate::{
     error::RunError,
@@ -33,8 +34,13 @@ pub(crate) async fn bring_up(store: &Store, recovered: &Recovered) -> Result<Sta
 }
 
 /// Who this node is: as it was written down; else as the store says, which is from before that was; else somebody new. A node
-/// that its framework calls by another name than both this and the cluster do is another one.
-pub(crate) fn identify(record: &Record, state: &State, given: &Name) -> Result<Identity, RunError> {
+/// that its framework calls by another name than this, the cluster and the log do is another one.
+pub(crate) async fn identify(
+    record: &Record,
+    store: &Store,
+    state: &State,
+    given: &Name,
+) -> Result<Identity, RunError> {
     let known = record.read()?;
     let stored = state.identity().map(|identity| (identity.node, identity.node_name.clone()));
     let was_known = known.is_some();
@@ -43,7 +49,8 @@ pub(crate) fn identify(record: &Record, state: &State, given: &Name) -> Result<I
         Identity { node, name, cluster: None, controllers: Vec::new(), intent: None }
     });
     let in_cluster = state.get(identity.node).map(|record| &record.name);
-    if identity.name != *given && in_cluster != Some(given) {
+    let is_strange = identity.name != *given && in_cluster != Some(given);
+    if is_strange && !was_called(store, state.index(), identity.node, given).await? {
         return Err(RunError::OtherNode { stored: identity.name, given: given.clone() });
     }
     let is_news = !was_known || identity.name != *given;
@@ -52,6 +59,29 @@ pub(crate) fn identify(record: &Record, state: &State, given: &Name) -> Result<I
         record.write(&identity).map_err(RunError::Identity)?;
     }
     Ok(identity)
+}
+
+/// Whether the log that is kept has given the node this name: its framework goes by one that it has had for a moment.
+async fn was_called(store: &Store, last: u64, node: Uid, name: &Name) -> Result<bool, StoreError> {
+    let mut next = store.anchor().await?.index + 1;
+    while next <= last {
+        let page = store.read(next, last).await?;
+        if page.rows.iter().any(|row| renames(row, node, name)) {
+            return Ok(true);
+        }
+        let Some(read) = page.rows.last() else { break };
+        next = read.index + 1;
+    }
+    Ok(false)
+}
+
+fn renames(row: &Row, node: Uid, name: &Name) -> bool {
+    let Ok(entry) = decode(&row.bytes, row.index) else { return false };
+    let Action::Membership { command } = entry.action else { return false };
+    row.refused.is_none()
+        && command["type"] == "rename"
+        && command["node"] == node.to_string()
+        && command["to"] == name.as_str()
 }
 
 /// Applies the stored log from where the state stands to its end, or to the first entry that this version cannot apply.

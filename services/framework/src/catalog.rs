@@ -101,7 +101,12 @@ impl Catalog {
         });
         let order = start_order(&edges.collect()).map_err(|error| error.to_string())?;
         for (name, template) in &templates {
-            for (field, units) in [("requires", &template.requires), ("after", &template.after)] {
+            let named = [
+                ("requires", &template.requires),
+                ("after", &template.after),
+                ("stops_before", &template.stops_before),
+            ];
+            for (field, units) in named {
                 let is_boot = |needed: &&String| templates.get(*needed).is_some_and(|needed| needed.boot);
                 if let Some(needed) = units.iter().find(|needed| !is_boot(needed)) {
                     return Err(format!("template.{name}.{field}: {needed} is not started with the framework"));
@@ -109,7 +114,12 @@ impl Catalog {
             }
         }
         let templates = templates.into_iter().map(|(name, template)| (name, Arc::new(template))).collect();
-        Ok(Self { templates, order })
+        let catalog = Self { templates, order };
+        let names = || catalog.templates.keys();
+        let stops = names()
+            .map(|name| (name.clone(), names().filter(|other| catalog.stops_before(name, other)).cloned().collect()));
+        start_order(&stops.collect()).map_err(|error| format!("stops_before leaves no unit to stop first: {error}"))?;
+        Ok(catalog)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Template>> {
@@ -142,9 +152,13 @@ impl Catalog {
 
     /// Whether units of `first` have to be gone before units of `second` are stopped, when everything stops: what requires
     /// `second` goes first; owners go before what they own, or they would mend what is being stopped; and what they own goes
-    /// before what the owners require, or a guest would lose its disks while it runs.
+    /// before what the owners require, or a guest would lose its disks while it runs. What a template says of it goes first.
     pub(crate) fn stops_before(&self, first: &str, second: &str) -> bool {
         let (Some(first_template), Some(second_template)) = (self.get(first), self.get(second)) else { return false };
+        let says = |template: &Template, other: &str| template.stops_before.iter().any(|name| name == other);
+        if says(first_template, second) || says(second_template, first) {
+            return says(first_template, second);
+        }
         let requires =
             |template: &Template| template.requires.iter().chain(&template.after).any(|needed| needed == second);
         let owners = first_template.owners.iter().filter_map(|owner| self.get(owner));
@@ -242,7 +256,10 @@ mod tests {
             ("storage-worker", "cluster"),
             ("storage", "cluster"),
             ("cluster", "hub"),
-            ("agent", "cluster"),
+            ("cluster", "agent"),
+            // A leader hands over to another node's hub, and the agent has the way there.
+            ("hub", "agent"),
+            ("api", "agent"),
         ];
         for (first, second) in pairs {
             assert!(catalog.stops_before(first, second), "{first} before {second}");
@@ -266,6 +283,10 @@ mod tests {
             "[template.x]\nprogram = \"x\"\nuser = \"root\"\ndirectories = [{ path = \"/x\", mode = \"rwx\" }]",
         );
         assert!(mode.starts_with("template.x.directories.mode: "), "{mode}");
+        let circle = refused(
+            "[template.a]\nboot = true\nprogram = \"a\"\nuser = \"root\"\nstops_before = [\"b\"]\n[template.b]\nboot = true\nprogram = \"b\"\nuser = \"root\"\nstops_before = [\"a\"]",
+        );
+        assert!(circle.starts_with("stops_before leaves no unit to stop first: "), "{circle}");
         let unknown = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nfly = true");
         assert!(unknown.contains("unknown field `fly`"), "{unknown}");
     }

@@ -389,6 +389,7 @@ impl Service {
         let told = self.told.borrow_and_update().clone();
         let Some(told) = told.filter(|told| self.part.take(told)) else { return };
         tracing::info!(name = %told.name, withheld = ?told.withheld, "what the cluster makes of this node has changed");
+        self.health.rename_node(told.name.clone());
         self.site.rename(told.name);
         self.keep_part();
     }

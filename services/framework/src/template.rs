@@ -41,6 +41,9 @@ pub struct Template {
     /// Units that it starts after and is stopped before, and does without when they fail.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Units that are stopped after it, whatever the order in which they start.
+    #[serde(default)]
+    pub stops_before: Vec<String>,
     /// Daemons (by noun) that may make units of this template.
     #[serde(default)]
     pub owners: Vec<String>,

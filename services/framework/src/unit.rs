@@ -8,7 +8,7 @@ use acp_io_cgroup::Group;
 use acp_io_daemon::wall_now;
 use acp_io_unit::Process;
 use acp_wire_api::framework;
-use acp_wire_model::unit::{UnitMeta, UnitState, UnitStats};
+use acp_wire_model::unit::{UnitMeta, UnitState, UnitStats, WITHHELD};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -20,9 +20,6 @@ use crate::{
 
 /// Calls that wait for one unit. More than one operator or owner never has.
 const WAITERS_MAX: usize = 64;
-
-/// Why a unit is stopped that the node's roles keep from it.
-const NO_ROLE: &str = "no role of this node names it";
 
 /// Where an answer goes: the unit, or nothing where there was none.
 pub(crate) type Answer = oneshot::Sender<Result<Option<framework::Unit>, Failure>>;
@@ -150,7 +147,7 @@ impl Unit {
     fn reason(&self) -> String {
         match (&self.waits_for, self.machine.state()) {
             (Some(wait), UnitState::Waiting) => wait.text.clone(),
-            (_, UnitState::Stopped) if self.is_withheld => NO_ROLE.to_owned(),
+            (_, UnitState::Stopped) if self.is_withheld => WITHHELD.to_owned(),
             _ => self.machine.reason().to_owned(),
         }
     }

@@ -39,6 +39,9 @@ pub(crate) fn changed(actor: &str, command: &Command, before: &State) {
         Command::SetRole { name, units, nodes } => {
             tracing::info!(actor, role = %name, ?units, ?nodes, "role set");
         }
+        Command::SetMetadata { node, set, unset } => {
+            tracing::info!(actor, node = name_of(before, *node), uid = %node, %set, ?unset, "metadata set");
+        }
         Command::Leave { node } => {
             tracing::info!(actor, node = name_of(before, *node), uid = %node, "node left");
         }

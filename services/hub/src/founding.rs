@@ -3,7 +3,10 @@
 //! One change at a time: whoever makes one has taken the seat. Each can be asked for again after a crash and goes on where it
 //! was interrupted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use acp_base::{EpochId, Failure, Name, Uid, from_base64};
 use acp_core_cdb::{Image, State};
@@ -15,7 +18,7 @@ use acp_wire_api::{
     Empty,
     agent::{GetStatus, ListMembers},
     cluster::ControllerKey,
-    hub::{BackupReply, FoundReply, FoundRequest, PrepareReply, PrepareRequest},
+    hub::{BackupReply, Cluster, FoundReply, FoundRequest, PrepareReply, PrepareRequest},
 };
 use acp_wire_model::entry::Action;
 use tokio::time::Instant;
@@ -46,6 +49,8 @@ pub(crate) struct Founding {
     pub(crate) replica: Replica,
     pub(crate) client: Client,
     pub(crate) key: Arc<CheckpointKey>,
+    /// When a leader has last made this hub ready.
+    pub(crate) prepared: Mutex<Option<Instant>>,
 }
 
 impl Founding {
@@ -90,6 +95,21 @@ impl Founding {
         self.retire_held(&mut record).await
     }
 
+    /// The same, unless a leader has made this hub ready since it was found to be dismissed: then it is about to be a voter
+    /// again, and the log says so when it arrives. Answers whether it was done.
+    pub(crate) async fn retire_dismissed(&self, since: Instant) -> Result<bool, Failure> {
+        let mut record = self.seat.take().await;
+        if self.prepared() > Some(since) {
+            return Ok(false);
+        }
+        self.retire_held(&mut record).await.map(|()| true)
+    }
+
+    /// When a leader has last made this hub ready.
+    pub(crate) fn prepared(&self) -> Option<Instant> {
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn retire_held(&self, record: &mut Record) -> Result<(), Failure> {
         self.seat.forget().await?;
         self.seat.records().remove_image()?;
@@ -115,6 +135,7 @@ impl Founding {
             Some(_) | None => {}
         }
         self.take_authority(&request).await?;
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let prepared = Some(Prepared { cluster: request.cluster, epoch: request.epoch });
         if record.prepared != prepared {
             let kept = Record { prepared, ..record.clone() };
@@ -132,6 +153,13 @@ impl Founding {
         let installed = blocking(move || Authority::install(&directory, cluster, &text)).await?;
         self.replica.set_authority(Some(Arc::new(installed.map_err(|error| pki_failure(&error))?)));
         Ok(())
+    }
+
+    /// In which cluster this node is, as its agent knows.
+    pub(crate) async fn member_of(&self) -> Result<Option<Cluster>, Failure> {
+        let agent = self.client.own("agent").deadline(AGENT_LIMIT);
+        let status = agent.call::<GetStatus>(Empty {}).await;
+        status.map(|status| status.cluster).map_err(|failure| failure.context("whether this node is in a cluster"))
     }
 
     /// By this node's own directory, which its agent has from the control plane.
@@ -156,7 +184,8 @@ impl Founding {
         let Ok(status) = agent.call::<GetStatus>(Empty {}).await else { return false };
         let Ok(members) = agent.call::<ListMembers>(Empty {}).await else { return false };
         let is_of_this = status.cluster.is_some_and(|ours| ours.uid == founded.uid);
-        let is_newer = members.revision > snapshot.state.revision();
+        let epoch = epoch_number(&self.replica.position().borrow().epoch_text());
+        let is_newer = (epoch_number(&members.epoch), members.revision) > (epoch, snapshot.state.revision());
         is_of_this && is_newer && members.nodes.iter().any(|node| node.uid == here && !node.controller)
     }
 
@@ -210,7 +239,8 @@ impl Founding {
     async fn begin_with(&self, record: &mut Record, image: Vec<u8>, reason: &str) -> Result<(), Failure> {
         let records = self.seat.records().clone();
         blocking(move || records.write_image(&image)).await??;
-        let kept = Record { beginning: Some(reason.to_owned()), prepared: None, ..record.clone() };
+        let above = self.replica.position().borrow().epoch.map_or(0, |epoch| epoch.number);
+        let kept = Record { beginning: Some(reason.to_owned()), above, prepared: None, ..record.clone() };
         self.seat.keep(record, kept).await?;
         self.replace_log().await
     }
@@ -260,14 +290,14 @@ impl Founding {
         let deadline = Instant::now() + BEGIN_LIMIT;
         self.seat.leader(deadline).await?;
         let before = self.replica.position().borrow().epoch.map_or(0, |epoch| epoch.number);
-        let epoch = EpochId { number: before + 1, id: new_uid() };
+        let epoch = EpochId { number: before.max(record.above) + 1, id: new_uid() };
         self.orders.order_one(Draft::new("hub", "", Action::Horizon { epoch, reason }), deadline).await?;
         let drafts = self.sole_controller()?;
         if !drafts.is_empty() {
             self.orders.order(drafts, deadline).await?;
         }
         tracing::info!(%epoch, "a new epoch has begun with this node as its only voter");
-        let kept = Record { beginning: None, ..record.clone() };
+        let kept = Record { beginning: None, above: 0, ..record.clone() };
         self.seat.keep(record, kept).await?;
         self.seat.set_beginning(false);
         Ok(())

@@ -11,6 +11,7 @@ mod requests;
 mod seat;
 mod secrets;
 mod session;
+mod view;
 mod watch;
 
 use std::{future::Future, sync::Arc};
@@ -36,6 +37,7 @@ use crate::{
     orders::{Draft, Orders, until},
     presence::Presence,
     seat::Seat,
+    sight::Sight,
     snapshot::Snapshot,
     spread::Spread,
 };
@@ -49,6 +51,7 @@ pub(crate) struct App {
     pub(crate) orders: Orders,
     pub(crate) replica: Replica,
     pub(crate) presence: Presence,
+    pub(crate) sight: Sight,
     pub(crate) spread: Spread,
     pub(crate) degraded: Degraded,
     pub(crate) founding: Founding,
@@ -172,7 +175,7 @@ fn membership_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::PlanJoin, _, _>(router, app, admission::plan);
     once::<api::RenewCertificate, _, _>(router, app, admission::renew);
     once::<api::Leave, _, _>(router, app, nodes::leave);
-    once::<api::ListNodes, _, _>(router, app, nodes::list);
+    once::<api::ListNodes, _, _>(router, app, view::list);
     once::<api::RemoveNode, _, _>(router, app, nodes::remove);
     once::<api::PlanRemove, _, _>(router, app, nodes::plan_remove);
     once::<api::Rename, _, _>(router, app, members::rename);
@@ -181,6 +184,7 @@ fn membership_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::Unpark, _, _>(router, app, members::unpark);
     once::<api::ListRoles, _, _>(router, app, members::list_roles);
     once::<api::SetRole, _, _>(router, app, members::set_role);
+    once::<api::SetMetadata, _, _>(router, app, members::set_metadata);
     once::<api::ListRequests, _, _>(router, app, requests::list);
     once::<api::Approve, _, _>(router, app, requests::approve);
     once::<api::Reject, _, _>(router, app, requests::reject);
@@ -188,6 +192,8 @@ fn membership_methods(router: &mut Router, app: &Arc<App>) {
     router.stream::<api::RequestJoin, _, _>(move |call, sink| requests::ask(Arc::clone(&shared), call, sink));
     let shared = Arc::clone(app);
     router.stream::<api::WatchDirectory, _, _>(move |call, sink| watch::watch(Arc::clone(&shared), call, sink));
+    let shared = Arc::clone(app);
+    router.stream::<api::WatchNodes, _, _>(move |call, sink| view::watch(Arc::clone(&shared), call, sink));
 }
 
 fn secret_methods(router: &mut Router, app: &Arc<App>) {

@@ -58,9 +58,12 @@ pub(crate) async fn run(app: Arc<App>) {
         let is_dismissed = app.replica.snapshot().is_dismissed(&app.seat.status().borrow());
         if !is_dismissed && !was_dismissed(&app).await {
             dismissed = None;
-        } else if dismissed.get_or_insert_with(Instant::now).elapsed() >= DISMISSED_MIN {
+            continue;
+        }
+        let since = *dismissed.get_or_insert_with(Instant::now);
+        if since.elapsed().min(app.founding.prepared().map_or(Duration::MAX, |at| at.elapsed())) >= DISMISSED_MIN {
             dismissed = None;
-            give_up(&app).await;
+            give_up(&app, since).await;
         }
     }
 }
@@ -92,9 +95,10 @@ async fn was_dismissed(app: &App) -> bool {
     is_alone && app.founding.was_dismissed().await
 }
 
-async fn give_up(app: &App) {
-    match app.founding.retire().await {
-        Ok(()) => tracing::info!("this hub is no voter any more: its log and the authority's key are gone"),
+async fn give_up(app: &App, since: Instant) {
+    match app.founding.retire_dismissed(since).await {
+        Ok(false) => tracing::info!("this hub was made ready to be a voter again"),
+        Ok(true) => tracing::info!("this hub is no voter any more: its log and the authority's key are gone"),
         Err(reason) => tracing::warn!(%reason, "this hub is no voter any more, and could not give up its part"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod clocks;
 mod config;
 mod degraded;
 mod error;
@@ -16,6 +17,7 @@ mod peers;
 mod persist;
 mod presence;
 mod seat;
+mod sight;
 mod snapshot;
 mod spread;
 mod voters;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 
 use crate::{
+    clocks::Clocks,
     degraded::Degraded,
     error::StartError,
     founding::Founding,
@@ -42,6 +45,7 @@ use crate::{
     persist::Records,
     presence::Presence,
     seat::Seat,
+    sight::Sight,
     spread::Spread,
     voters::Reconciler,
 };
@@ -81,15 +85,18 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
     let directory = &context.paths.state;
     let (records, record) = Records::open(directory)?;
     let key = CheckpointKey::ensure(&directory.join(CHECKPOINT_KEY_FILE)).map_err(StartError::Key)?;
-    let (key, replica, presence) = (Arc::new(key), Replica::new(), Presence::default());
+    let (key, replica, presence, clocks) = (Arc::new(key), Replica::new(), Presence::default(), Clocks::default());
     let (client, tasks, drain) = (context.client.clone(), context.tasks.clone(), context.drain.clone());
     let peers = Peers::new(client.clone(), replica.clone(), tasks.clone(), conversations);
     let seat = Arc::new(Seat::new(records, record, replica.clone(), peers, tasks.clone()));
     let (queue, taken) = mpsc::channel(orders::QUEUE_MAX);
     let orders = Orders::new(queue, Arc::clone(&seat));
-    tasks.spawn("proposer", Proposer::new(taken, replica.clone(), Arc::clone(&seat)).run(drain.clone()));
-    let spread = Spread::new(replica.clone(), Arc::clone(&seat), presence.clone(), Arc::clone(&key));
-    let founding = Founding { seat: Arc::clone(&seat), orders: orders.clone(), replica: replica.clone(), client, key };
+    let proposer = Proposer::new(taken, replica.clone(), Arc::clone(&seat), clocks.clone());
+    tasks.spawn("proposer", proposer.run(drain.clone()));
+    let spread = Spread::new(replica.clone(), Arc::clone(&seat), presence.clone(), clocks, Arc::clone(&key));
+    let prepared = std::sync::Mutex::default();
+    let founding =
+        Founding { seat: Arc::clone(&seat), orders: orders.clone(), replica: replica.clone(), client, key, prepared };
     let node = context.node.clone();
     let (leases, refusals, degraded) = (Leases::default(), Refusals::default(), Degraded::new());
     Ok(App {
@@ -99,6 +106,7 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
         orders,
         replica,
         presence,
+        sight: Sight::default(),
         spread,
         degraded,
         founding,

@@ -91,6 +91,11 @@ impl Peers {
         drop(self.peer(to).try_send(Outgoing { kind, body, answer: None }));
     }
 
+    /// Dials a peer, if that is not done, and keeps the way open.
+    pub(crate) fn open(&self, to: Uid) {
+        drop(self.peer(to));
+    }
+
     /// Hangs up on everybody who is not among these.
     pub(crate) fn keep(&self, wanted: impl Fn(Uid) -> bool) {
         self.known().retain(|uid, _| wanted(*uid));

@@ -39,6 +39,9 @@ pub(crate) struct Record {
     /// Why the log begins anew with a state of its own, as its horizon says; absent once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) beginning: Option<String>,
+    /// The number of the epoch that ends with that: the one that begins has to be above it, whatever the state says.
+    #[serde(default)]
+    pub(crate) above: u64,
 }
 
 /// A log.

@@ -3,15 +3,18 @@
 //! **Invariant**: nothing leaves the voters that a majority of them has not applied with the same hash. A voter with another
 //! hash is said aloud and not counted.
 
+mod belief;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use acp_base::{Uid, to_hex};
+use acp_base::{Uid, WallTime, to_hex};
 use acp_core_cdb::{Hash, checkpoint_message};
-use acp_io_pki::{CheckpointKey, is_signed_by};
+use acp_io_daemon::wall_now;
+use acp_io_pki::CheckpointKey;
 use acp_wire_api::cluster::Checkpoint;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -20,7 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::belief::believe;
 use crate::{
+    clocks::Clocks,
     log::{Position, Replica},
     peers::Kind,
     presence::Presence,
@@ -39,6 +44,9 @@ pub(crate) struct Report {
     pub(crate) hash: [u8; 32],
     /// Members that watch the directory at this voter's hub.
     pub(crate) watchers: Vec<Uid>,
+    /// What its clock shows.
+    #[serde(default)]
+    pub(crate) time: Option<WallTime>,
 }
 
 /// How far the voters are. Cheap to clone.
@@ -52,6 +60,7 @@ struct Shared {
     replica: Replica,
     seat: Arc<Seat>,
     presence: Presence,
+    clocks: Clocks,
     key: Arc<CheckpointKey>,
     /// At the leader: what the other voters have applied.
     applied: Mutex<BTreeMap<Uid, (u64, Hash)>>,
@@ -63,11 +72,18 @@ struct Shared {
 }
 
 impl Spread {
-    pub(crate) fn new(replica: Replica, seat: Arc<Seat>, presence: Presence, key: Arc<CheckpointKey>) -> Self {
+    pub(crate) fn new(
+        replica: Replica,
+        seat: Arc<Seat>,
+        presence: Presence,
+        clocks: Clocks,
+        key: Arc<CheckpointKey>,
+    ) -> Self {
         let shared = Shared {
             replica,
             seat,
             presence,
+            clocks,
             key,
             applied: Mutex::default(),
             strayed: Mutex::default(),
@@ -96,12 +112,17 @@ impl Spread {
     pub(crate) fn report(&self, from: Uid, report: Report) {
         self.applied().insert(from, (report.index, Hash::from_bytes(report.hash)));
         self.shared.presence.reported(from, &report.watchers);
+        if let Some(time) = report.time {
+            self.shared.clocks.told(from, time);
+        }
         self.shared.reported.send_modify(|count| *count += 1);
     }
 
     /// Another controller vouches for a position.
     pub(crate) fn hear(&self, checkpoint: Checkpoint) {
-        if let Err(reason) = self.is_good(&checkpoint) {
+        let (at, snapshot) = (*self.shared.replica.position().borrow(), self.shared.replica.snapshot());
+        let ours = self.shared.replica.hash_at(checkpoint.index);
+        if let Err(reason) = believe(&checkpoint, &at, &snapshot.state, ours) {
             return tracing::warn!(signer = %checkpoint.signer, index = checkpoint.index, reason, "a checkpoint is not believed");
         }
         let is_newer = |held: &Option<Checkpoint>| {
@@ -142,6 +163,7 @@ impl Spread {
     fn step(&self, is_due: bool) {
         let at = *self.shared.replica.position().borrow();
         let Some(here) = self.shared.replica.here().filter(|_| at.cluster.is_some()) else { return };
+        self.shared.clocks.applied(at.time);
         let (leader, voters) = {
             let status = self.shared.seat.status();
             let status = status.borrow();
@@ -151,8 +173,9 @@ impl Spread {
             Some(leader) if leader == here => self.count(here, &at, &voters, is_due),
             Some(leader) => {
                 let watchers = self.shared.presence.watchers();
-                let report = Report { index: at.index, hash: at.hash.bytes(), watchers };
-                let body = rmp_serde::to_vec(&report).expect("numbers and ids can be written");
+                let report = Report { index: at.index, hash: at.hash.bytes(), watchers, time: Some(wall_now()) };
+                // With names: who knows fewer fields passes over the others.
+                let body = rmp_serde::to_vec_named(&report).expect("numbers and ids can be written");
                 self.shared.seat.peers().tell(leader, Kind::Report, body);
             }
             None => {}
@@ -221,23 +244,6 @@ impl Spread {
                 tracing::error!(reason = acp_base::sentence(&error), "a checkpoint cannot be signed");
                 None
             }
-        }
-    }
-
-    fn is_good(&self, checkpoint: &Checkpoint) -> Result<(), &'static str> {
-        let at = *self.shared.replica.position().borrow();
-        if Some(checkpoint.cluster) != at.cluster || checkpoint.epoch != at.epoch_text() {
-            return Err("it is of another cluster or epoch");
-        }
-        let snapshot = self.shared.replica.snapshot();
-        let signer = snapshot.state.members().get(&checkpoint.signer).filter(|member| member.controller);
-        let signer = signer.ok_or("its signer is no controller")?;
-        if !is_signed_by(&signer.checkpoint_key, &message(checkpoint), &checkpoint.signature) {
-            return Err("its signature is not its signer's");
-        }
-        match self.shared.replica.hash_at(checkpoint.index) {
-            Some(ours) if to_hex(&ours.bytes()) != checkpoint.hash => Err("this hub's log has another hash there"),
-            Some(_) | None => Ok(()),
         }
     }
 

@@ -1,15 +1,17 @@
 //! Makes the voters those that the policy wants. A reconciler of the leader: it looks each second, and takes one step.
 
+mod forgetful;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-use acp_base::{Failure, Uid, sentence};
+use acp_base::{Failure, Name, Uid, sentence};
 use acp_core_membership::{
     Command,
-    voters::{Candidate, Step, View, plan},
+    voters::{AWAY_MAX_MS, Candidate, Step, View, plan},
 };
 use acp_io_client::Client;
 use acp_io_pki::Authority;
@@ -18,6 +20,7 @@ use acp_wire_api::hub::{Prepare, PrepareRequest};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::forgetful::Forgetful;
 use crate::{
     error::pki_failure,
     handlers::membership,
@@ -30,6 +33,9 @@ use crate::{
 
 /// How often the leader looks.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The pause after a step: what it has changed is seen by then, and the next one need not wait for longer.
+const STEP_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a step may take. A learner is sent the whole state.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -61,6 +67,8 @@ pub(crate) struct Reconciler {
     leads_since: Option<Instant>,
     /// Who could not be made a voter, and when that was.
     failed: BTreeMap<Uid, Instant>,
+    /// Voters that have lost their log.
+    forgetful: Forgetful,
     /// Who is a controller no more and is sent the log until it has heard so.
     dismissed: BTreeMap<Uid, Dismissed>,
 }
@@ -75,8 +83,8 @@ struct Dismissed {
 
 impl Reconciler {
     pub(crate) fn new(seat: Arc<Seat>, orders: Orders, replica: Replica, presence: Presence, client: Client) -> Self {
-        let (failed, dismissed) = (BTreeMap::new(), BTreeMap::new());
-        Self { seat, orders, replica, presence, client, leads_since: None, failed, dismissed }
+        let (failed, forgetful, dismissed) = (BTreeMap::new(), Forgetful::default(), BTreeMap::new());
+        Self { seat, orders, replica, presence, client, leads_since: None, failed, forgetful, dismissed }
     }
 
     /// Runs until the drain.
@@ -91,42 +99,58 @@ impl Reconciler {
             let work = timeout(STEP_LIMIT, self.look());
             tokio::select! {
                 () = drain.cancelled() => return,
-                done = work => if done.is_err() {
-                    tracing::warn!("a change of the voters takes too long");
+                done = work => match done {
+                    Ok(true) => period.reset_after(STEP_PAUSE),
+                    Ok(false) => {}
+                    Err(_late) => tracing::warn!("a change of the voters takes too long"),
                 },
             }
         }
     }
 
-    async fn look(&mut self) {
+    /// Takes a step if one is due; answers whether it was taken.
+    async fn look(&mut self) -> bool {
         let snapshot = self.replica.snapshot();
         let status = self.seat.status().borrow().clone();
         self.seat.peers().keep(|peer| snapshot.is_controller(peer) || status.learners.contains(&peer));
+        self.keep_ways(&status);
         self.presence.keep(&snapshot.state);
         self.dismissed.retain(|uid, _| status.is_leader() && status.learners.contains(uid));
         let Some(here) = self.replica.here().filter(|_| status.is_leader()) else {
             self.leads_since = None;
-            return;
+            return false;
         };
         self.leads_since.get_or_insert_with(Instant::now);
         if snapshot.state.founded().is_none() {
-            return;
+            return false;
         }
         self.failed.retain(|_, when| when.elapsed() < PASSED_OVER);
+        let unheard = self.unheard(here, &status, &snapshot);
+        self.forgetful.ask(&self.client, &unheard).await;
         let step = plan(&self.view(here, &status, &snapshot));
         let concerned = match &step {
-            Step::Nothing => return,
-            Step::Dismiss(uid) if self.has_to_hear(*uid, &status) => return,
+            Step::Nothing => return false,
+            Step::Dismiss(uid) if self.has_to_hear(*uid, &status) => return false,
             Step::Prepare(uid) | Step::AddLearner(uid) | Step::Dismiss(uid) => Some(*uid),
             Step::SetVoters(_) => None,
         };
         match self.take(step.clone(), &snapshot, &status).await {
-            Ok(()) => tracing::info!(?step, "the voters change"),
+            Ok(()) => {
+                tracing::info!(?step, "the voters change");
+                true
+            }
             Err(failure) => {
                 tracing::warn!(?step, reason = %failure, "the voters could not be changed");
                 self.failed.extend(concerned.map(|uid| (uid, Instant::now())));
+                false
             }
         }
+    }
+
+    /// A voter that has to stand for election asks all others at once: there is no time to dial then.
+    fn keep_ways(&self, status: &Status) {
+        let Some(here) = self.replica.here().filter(|here| status.voters.contains(here)) else { return };
+        status.voters.iter().filter(|voter| **voter != here).for_each(|voter| self.seat.peers().open(*voter));
     }
 
     fn view(&self, here: Uid, status: &Status, snapshot: &Snapshot) -> View {
@@ -147,8 +171,20 @@ impl Reconciler {
             leader: here,
             members: members.collect(),
             voters: status.voters.clone(),
+            forgetful: self.forgetful.found().clone(),
             learners: learners.collect(),
         }
+    }
+
+    /// The other voters that have not been heard for long although their nodes watch the directory.
+    fn unheard(&self, here: Uid, status: &Status, snapshot: &Snapshot) -> BTreeMap<Uid, Name> {
+        let is_unheard = |uid: &Uid| {
+            let (online, for_ms) = self.online(*uid, status);
+            *uid != here && !online && for_ms >= AWAY_MAX_MS && self.presence.of(*uid).0
+        };
+        let members = snapshot.state.members();
+        let named = |uid: Uid| members.get(&uid).map(|member| (uid, member.name.clone()));
+        status.voters.iter().copied().filter(is_unheard).filter_map(named).collect()
     }
 
     /// Whether a member is there, and for how many milliseconds that has been so. Voters answer the log's replication, whatever
@@ -178,8 +214,11 @@ impl Reconciler {
                 self.order(&Command::SetController { node: uid, checkpoint_key }).await
             }
             Step::AddLearner(uid) => {
-                // Whoever was prepared by an earlier leader may have lost what it got since.
-                self.prepare(uid, snapshot).await?;
+                // Whoever was prepared by an earlier leader may have lost what it got since, and its own key with it.
+                let key = self.prepare(uid, snapshot).await?;
+                if snapshot.state.members().get(&uid).is_none_or(|member| member.checkpoint_key != key) {
+                    self.order(&Command::SetController { node: uid, checkpoint_key: Some(key) }).await?;
+                }
                 raft.add_learner(uid).await.map_err(unchanged)
             }
             Step::SetVoters(voters) => self.set_voters(voters, snapshot, status).await,

@@ -16,7 +16,7 @@ mod snapshot;
 mod specs;
 mod taps;
 
-use acp_io_client::{ObjectWatch, Reporter};
+use acp_io_client::{ObjectWatch, Reporter, node_name};
 use acp_io_daemon::{Context, Daemon, Fatal, Router};
 use acp_io_netlink::{Monitor, Netlink};
 use acp_wire_api::Interface;
@@ -38,8 +38,9 @@ impl Daemon for Network {
     const INTERFACES: fn() -> Vec<Interface> = || vec![acp_wire_api::network::interface()];
     type Config = Config;
 
-    async fn run(config: Config, context: Context) -> Result<(), Fatal> {
+    async fn run(config: Config, mut context: Context) -> Result<(), Fatal> {
         config.check().map_err(Fatal::config)?;
+        context.node = node_name(&context.client).await.unwrap_or(context.node);
         let open = |what: &str, error: std::io::Error| Fatal::temporary(format!("cannot open {what}: {error}"));
         let (netlink, driver) = Netlink::open().map_err(|error| open("a netlink connection", error))?;
         spawn(&context, "netlink", driver.run());

@@ -19,7 +19,7 @@ pub mod worker;
 use std::{io, path::Path};
 
 use acp_base::{Code, Failure};
-use acp_io_client::Reporter;
+use acp_io_client::{Reporter, node_name};
 use acp_io_daemon::{Context, Daemon, Fatal, Router};
 use acp_io_jobs::Jobs;
 use acp_wire_api::Interface;
@@ -42,7 +42,8 @@ impl Daemon for Storage {
         || vec![acp_wire_api::storage::interface(), acp_wire_api::jobs::interface()];
     type Config = Config;
 
-    async fn run(config: Config, context: Context) -> Result<(), Fatal> {
+    async fn run(config: Config, mut context: Context) -> Result<(), Fatal> {
+        context.node = node_name(&context.client).await.unwrap_or(context.node);
         start(config, &context)?;
         context.ready();
         context.drain.cancelled().await;

@@ -6,6 +6,7 @@ use acp_dev_testkit::wait_for;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::view;
 use crate::{
     cluster::{AGENT_PORT, At, Cluster, GUEST, answer, console_answers, denied},
     harness::Case,
@@ -77,6 +78,7 @@ fn relayed(cluster: &Cluster) -> Result<()> {
     cluster.run(At::N1, &["hub", "transfer", "n1"])?;
     cluster.run(At::N1, &["cluster", "voters", "1"])?;
     let called = wait_controllers(cluster, &["n1"]).and_then(|()| {
+        view::seen_from_everywhere(cluster)?;
         block(cluster, true)?;
         let called = through_the_relay(cluster);
         block(cluster, false)?;

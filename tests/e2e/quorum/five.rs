@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -196,7 +199,10 @@ impl Stage for Five {
     const LEAVES_NOTHING: &'static str = "the lab of five leaves nothing behind";
 
     fn start() -> Result<Self> {
-        let dir = PathBuf::from(format!("/tmp/acp-five-{}", std::process::id()));
+        // Two of them can stand beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/tmp/acp-five-{}-{number}", std::process::id()));
         let lab = Lab::plan(&dir, plan(&dir, 5)?)?;
         let five = Self { members: lab.members().to_vec(), lab: Mutex::new(lab), dir };
         if let Err(error) = five.begin() {

@@ -18,7 +18,8 @@ use crate::{cluster::granted, harness::Case};
 /// The cases of this line.
 pub(crate) const CASES: &[Case<Five>] = &[
     Case { name: "quorum::s2_a_majority_goes_on_and_a_minority_says_so_and_keeps_its_guests", run: cut_in_two },
-    Case { name: "quorum::s2_cut_in_three_nobody_writes_and_one_way_another_leads", run: three_ways_and_one_way },
+    Case { name: "quorum::s2_cut_in_three_nobody_writes_and_all_say_so_with_age", run: three_ways },
+    Case { name: "quorum::s2_cut_one_way_a_leader_gives_way_and_a_follower_unseats_nobody", run: one_way },
     Case { name: "quorum::s2_the_leadership_does_not_thrash_while_a_link_flaps", run: flapping },
 ];
 
@@ -32,9 +33,13 @@ const FLAPPING: Duration = Duration::from_secs(12);
 const FLAP: Duration = Duration::from_millis(500);
 /// Terms that may begin while a link flaps.
 const TERMS_MAX: u64 = 3;
+/// How long a hub may take for well that hears nobody any more, and what a busy machine adds.
+const NOTICED_LIMIT: Duration = Duration::from_secs(6 + 3);
+/// How old what a node hears of the control plane is at most before a cut.
+const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(5);
 /// The guests: one that its node runs without asking, and one that needs a lease.
 const PINNED: &str = "pinned";
-const FLOATING: &str = "floating";
+pub(super) const FLOATING: &str = "floating";
 
 fn cut_in_two(five: &Five) -> Result<()> {
     let guests = Guests::start(five)?;
@@ -81,13 +86,13 @@ fn says_so(five: &Five, node: usize) -> Result<()> {
 }
 
 /// Two guests on one node, from outside.
-struct Guests {
+pub(super) struct Guests {
     pinned: Identity,
     floating: Identity,
 }
 
 impl Guests {
-    fn start(five: &Five) -> Result<Self> {
+    pub(super) fn start(five: &Five) -> Result<Self> {
         let start = |name: &str, more: &[&str]| -> Result<Identity> {
             let create = ["system", "create", name, "--image", "demo", "--memory", "64MiB", "--wait"];
             five.run(HOST, &[&create[..], more].concat())?;
@@ -119,7 +124,13 @@ impl Guests {
         five.run(HOST, &["system", "start", PINNED, "--wait"]).map(drop)
     }
 
-    fn end(self, five: &Five) -> Result<()> {
+    /// Neither was ended.
+    pub(super) fn run_on(&self) -> Result<()> {
+        ensure!(self.pinned.is_alive() && self.floating.is_alive(), "a guest was ended");
+        Ok(())
+    }
+
+    pub(super) fn end(self, five: &Five) -> Result<()> {
         for name in [PINNED, FLOATING] {
             five.run(HOST, &["--yes", "system", "stop", name, "--wait"])?;
             five.run(HOST, &["--yes", "system", "delete", name, "--wait"])?;
@@ -135,21 +146,102 @@ fn qemu(five: &Five, name: &str) -> Result<Identity> {
     five.unit(HOST, &format!("qemu@{uid}"))
 }
 
-fn three_ways_and_one_way(five: &Five) -> Result<()> {
-    five.cut("n1,n2|n3,n4|n5")?;
-    NODES.into_iter().try_for_each(|node| says_so(five, node))?;
-    five.heal()?;
-    wait_writes(five, 1, FAILOVER_LIMIT)?;
-    five.wait_agreed()?;
-    // What the leader says arrives nowhere; it hears the others.
+/// No side has a majority: nobody is elected, nothing is acknowledged, and afterwards everything is there that was.
+fn three_ways(five: &Five) -> Result<()> {
+    let before = five.quorum(five.leader()?)?.term;
+    let registers = Registers::declare(five)?;
+    registers.beside(|registers| {
+        registers.wait_acknowledged(LIMIT)?;
+        five.cut("n1,n2|n3,n4|n5")?;
+        let at = Instant::now();
+        thread::scope(|scope| {
+            let looks =
+                NODES.map(|node| scope.spawn(move || says_so(five, node).and_then(|()| tells_age(five, node, at))));
+            looks.into_iter().try_for_each(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        for node in NODES {
+            let term = five.quorum(node)?.term;
+            ensure!(term == before, "n{node} is in term {term}, and nobody could be elected after {before}");
+        }
+        five.heal()?;
+        let took = registers.wait_acknowledged(LIMIT)?;
+        ensure!(took <= FAILOVER_LIMIT, "writes were out for {took:?} after the cut");
+        NODES.into_iter().try_for_each(|node| five.wait_degraded(node, false))
+    })?;
+    let after = five.quorum(five.leader()?)?.term;
+    ensure!(after <= before + TERMS_MAX, "{} terms began after the cut", after - before);
+    registers.judge()?;
+    registers.delete()
+}
+
+/// What it answers from what it has is as old as the cut, and it says how old.
+fn tells_age(five: &Five, node: usize, cut_at: Instant) -> Result<()> {
+    let cut_off = cut_at.elapsed();
+    let ages = [
+        ("members", five.call(node, "agent", "acp.agent.ListMembers", json!({}))?["age_ms"].take()),
+        ("objects", five.status(node)?["heard_ms"].take()),
+    ];
+    for (what, age) in ages {
+        let age = age.as_u64().map(Duration::from_millis).with_context(|| format!("no age of {what} on n{node}"))?;
+        let is_right = age + NOTICED_LIMIT >= cut_off && age <= cut_at.elapsed() + KEEP_ALIVE_PERIOD;
+        ensure!(is_right, "n{node} was cut off {cut_off:?} ago and has {what} of {age:?} ago");
+    }
+    let said = five.acpctl(node, &["cluster", "status"])?;
+    let is_told = said.stdout.contains("database is degraded: ") && said.stdout.contains("last heard");
+    ensure!(is_told, "`cluster status` of n{node} says {said:?}");
+    Ok(())
+}
+
+/// Packets of one direction are dropped: by turns what the leader says, what it is told, and both of a follower.
+fn one_way(five: &Five) -> Result<()> {
+    let registers = Registers::declare(five)?;
+    registers.beside(|registers| {
+        registers.wait_acknowledged(LIMIT)?;
+        for is_deaf in [false, true] {
+            leader_one_way(five, registers, is_deaf).with_context(|| format!("a leader, deaf: {is_deaf}"))?;
+        }
+        followers_one_way(five, registers)
+    })?;
+    registers.judge()?;
+    registers.delete()
+}
+
+/// Nothing reaches this node, or nothing that it says arrives.
+fn cut_one_way(five: &Five, node: usize, is_deaf: bool) -> Result<()> {
+    let (own, rest) = (groups(&[&[node]]), groups(&[&others(&[node])]));
+    five.cut(&if is_deaf { format!("{rest}>{own}") } else { format!("{own}>{rest}") })
+}
+
+fn leader_one_way(five: &Five, registers: &Registers<'_>, is_deaf: bool) -> Result<()> {
     let leader = five.leader()?;
-    let rest = others(&[leader]);
-    five.cut(&groups(&[&[leader], &rest]).replace('|', ">"))?;
-    wait_writes(five, rest[0], FAILOVER_LIMIT)?;
-    five.wait_degraded(leader, true)?;
+    let before = five.quorum(leader)?.term;
+    cut_one_way(five, leader, is_deaf)?;
+    let took = registers.wait_acknowledged(LIMIT)?;
+    ensure!(took <= FAILOVER_LIMIT, "writes were out for {took:?}");
+    let after = five.quorum(five.leader()?)?.term;
+    ensure!(after > before, "n{leader} leads on in term {after}");
+    ensure!(after <= before + TERMS_MAX, "{} terms began after one cut", after - before);
     five.heal()?;
-    wait_writes(five, leader, FAILOVER_LIMIT)?;
-    five.wait_agreed()
+    five.wait_degraded(leader, false)
+}
+
+/// One of them hears nothing, another one is not heard.
+fn followers_one_way(five: &Five, registers: &Registers<'_>) -> Result<()> {
+    let leader = five.leader()?;
+    let before = five.quorum(leader)?.term;
+    let (deaf, mute) = (others(&[leader])[0], others(&[leader])[1]);
+    cut_one_way(five, deaf, true)?;
+    cut_one_way(five, mute, false)?;
+    five.wait_degraded(deaf, true)?;
+    five.wait_degraded(mute, true)?;
+    let took = registers.wait_acknowledged(LIMIT)?;
+    ensure!(took <= FAILOVER_LIMIT, "writes were out for {took:?}");
+    five.heal()?;
+    five.wait_degraded(deaf, false)?;
+    five.wait_degraded(mute, false)?;
+    let now = five.quorum(leader)?;
+    ensure!(now.term == before, "{} terms began", now.term - before);
+    Ok(())
 }
 
 /// Waits until a write through this node is acknowledged.

@@ -22,7 +22,8 @@ pub(crate) const CASES: &[Case<Five>] = &[
 /// How long an old node may take until it is what it should be.
 const CURRENT_LIMIT: Duration = Duration::from_secs(60);
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a directory as it is.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg("--archive").arg("--no-target-directory").args([from, to]).status()?;
     ensure!(status.success(), "cp ended with {status}");
     Ok(())

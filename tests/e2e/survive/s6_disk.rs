@@ -1,13 +1,6 @@
 //! S6: full and read-only file systems, on a node of its own whose cluster database, logs and a pool lie on small file systems
 //! in memory. Disks that fail in the middle of a write are the store's own tests (`crates/io/store/tests`).
 
-use std::{
-    fs::File,
-    io::{ErrorKind, Write as _},
-    path::{Path, PathBuf},
-    process::Command,
-};
-
 use acp_dev_testkit::{Node, guard, node::Said, process::Identity, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -15,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::Case,
+    mount::Mount,
     world::{LIMIT, World},
 };
 
@@ -26,8 +20,6 @@ pub(crate) const CASES: &[Case] =
 const EXHAUSTED: i32 = 5;
 /// Systems made and deleted while nothing can be logged: their lines are more than what is left of a log's last page.
 const LOUD: usize = 5;
-/// Bytes written at once to fill a file system, the last time as many as it takes.
-const CHUNK: [usize; 2] = [1 << 20, 4_096];
 
 fn full_and_read_only(world: &World) -> Result<()> {
     let node = Node::prepare(&world.bin)?;
@@ -189,56 +181,4 @@ fn health(node: &Node) -> Result<String> {
 fn qemu(node: &Node) -> Result<Identity> {
     let is_qemu = |process: &Identity| acp_dev_testkit::process::name(process.pid).starts_with("qemu-system");
     node.processes().into_iter().find(is_qemu).context("no guest runs")
-}
-
-/// A file system in memory, gone when it is dropped.
-struct Mount {
-    path: PathBuf,
-}
-
-impl Mount {
-    fn small(path: &Path, size: &str) -> Result<Self> {
-        std::fs::create_dir_all(path)?;
-        mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=0777"), "acp-s6"], path)?;
-        Ok(Self { path: path.to_owned() })
-    }
-
-    fn remount(&self, option: &str) -> Result<()> {
-        mount(&["-o", &format!("remount,{option}")], &self.path)
-    }
-
-    /// Writes a file until nothing more fits; answers it.
-    fn fill(&self) -> Result<PathBuf> {
-        let path = self.path.join("filler");
-        let mut file = File::create(&path)?;
-        for bytes in CHUNK {
-            loop {
-                match file.write_all(&vec![0; bytes]) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(path)
-    }
-
-    fn end(self) -> Result<()> {
-        let status = Command::new("umount").arg(&self.path).status()?;
-        ensure!(status.success(), "umount {} ended with {status}", self.path.display());
-        Ok(())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Nothing is left to do when it was unmounted; a case that failed may leave processes that have files open.
-        drop(Command::new("umount").args(["--quiet", "--lazy"]).arg(&self.path).output());
-    }
-}
-
-fn mount(options: &[&str], path: &Path) -> Result<()> {
-    let out = Command::new("mount").args(options).arg(path).output().context("cannot run mount")?;
-    ensure!(out.status.success(), "mount {}: {}", path.display(), String::from_utf8_lossy(&out.stderr).trim_end());
-    Ok(())
 }

@@ -26,6 +26,7 @@ pub fn in_words(command: &Value) -> String {
         "set_controller" => format!("made {} a controller", node()),
         "set_voters" => format!("asked for {} voters", at("/wanted")),
         "set_role" => role(command, &at("/name")),
+        "set_metadata" => metadata(command, &node()),
         "create_token" => format!("made token {}", at("/uid")),
         "revoke_token" => format!("ended token {}", at("/uid")),
         "create_key" => format!("made key {} of scope {}", at("/name"), at("/scope")),
@@ -53,6 +54,13 @@ fn role(command: &Value, name: &str) -> String {
     };
     let parts: Vec<_> = ["units", "nodes"].into_iter().filter_map(list).collect();
     format!("set role {name}: {}", parts.join(", "))
+}
+
+/// Values as they are in JSON: a text that looks like a number is none.
+fn metadata(command: &Value, node: &str) -> String {
+    let set = command["set"].as_object().into_iter().flatten().map(|(key, value)| format!("set {key}={value}"));
+    let unset = command["unset"].as_array().into_iter().flatten().map(|key| format!("unset {}", plain(key)));
+    format!("noted of {node}: {}", set.chain(unset).collect::<Vec<_>>().join(", "))
 }
 
 /// Text of others must not steer a terminal.
@@ -89,6 +97,10 @@ mod tests {
             (
                 json!({"type": "set_role", "name": "edge", "nodes": [], "units": ["api"]}),
                 "set role edge: units api, nodes none".to_owned(),
+            ),
+            (
+                json!({"type": "set_metadata", "node": uid, "set": {"ssd": true, "zone": "a"}, "unset": ["rack"]}),
+                format!("noted of node {uid}: set ssd=true, set zone=\"a\", unset rack"),
             ),
             (json!({"type": "of_tomorrow"}), "changed the membership: of tomorrow".to_owned()),
         ] {

@@ -64,6 +64,11 @@ impl Selector {
         Ok(())
     }
 
+    /// Whether it looks at what is reported, which the log does not hold.
+    pub const fn is_on_reports(&self) -> bool {
+        matches!(self.target, Target::Meta(_))
+    }
+
     /// Whether the condition holds.
     pub fn matches(&self, view: &View) -> bool {
         let is_equal = match &self.target {
@@ -148,6 +153,8 @@ mod tests {
         for bad in ["", "spec", "spec.", "spec..a", "name.x", "stats.cpu", "slots"] {
             assert!(Selector::new(bad, Comparison::Equal, String::new()).is_err(), "{bad}");
         }
+        let is_on_reports = |path| Selector::new(path, Comparison::Equal, String::new()).expect(path).is_on_reports();
+        assert!(is_on_reports("meta.state") && !["name", "uid", "spec.node"].into_iter().any(is_on_reports));
         assert!(Selector::check_count(16).is_ok() && Selector::check_count(17).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use acp_base::{Name, Uid};
-use acp_wire_api::Scope;
+use acp_wire_api::{Scope, hub::Metadata};
 
 use crate::{
     Digest, Key, Member, NewNode, Outcome, Rejection, RootKey, State, Token,
@@ -187,6 +187,7 @@ impl State {
             checkpoint_key: String::new(),
             parked: false,
             roles: roles::of_newcomers(),
+            metadata: Metadata::default(),
         };
         self.members.insert(node.uid, member);
         self.revision += 1;

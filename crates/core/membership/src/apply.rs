@@ -42,6 +42,7 @@ impl State {
             Command::SetController { node, checkpoint_key } => self.set_controller(node, checkpoint_key),
             Command::SetVoters { wanted } => self.set_voters(wanted),
             Command::SetRole { name, units, nodes } => self.set_role(name, units, nodes),
+            Command::SetMetadata { node, set, unset } => self.set_metadata(node, set, &unset),
             Command::Leave { node } => self.leave(node, now_ms),
             Command::Remove { name } => self.remove(name, now_ms),
             Command::CreateToken(token) => self.create_token(&token, now_ms),

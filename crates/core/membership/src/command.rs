@@ -1,9 +1,9 @@
 //! What can be asked of the membership, and what is answered.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use acp_base::{Name, Uid};
-use acp_wire_api::Scope;
+use acp_wire_api::{Scope, hub::Metadata};
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
@@ -108,6 +108,17 @@ pub enum Command {
         /// The members that have it from now on, by name; absent: as they are.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nodes: Option<Vec<Name>>,
+    },
+    /// Notes values of a member under names, and forgets others.
+    SetMetadata {
+        /// The member.
+        node: Uid,
+        /// What is noted from now on.
+        #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+        set: Metadata,
+        /// The names of what is forgotten; those that are not there are so already.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        unset: BTreeSet<Name>,
     },
     /// A node goes.
     Leave {

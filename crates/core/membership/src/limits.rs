@@ -50,6 +50,19 @@ pub const ROLES_MAX: usize = 64;
 /// Units of one role: several times those that a node has.
 pub const ROLE_UNITS_MAX: usize = 32;
 
+/// Values noted of one node: kinds of hardware and places, and not an inventory.
+pub const METADATA_MAX: usize = 32;
+
+/// Bytes of a value that is a text: a sentence.
+pub const METADATA_TEXT_MAX: usize = 256;
+
+/// Bytes of all names and values noted of all nodes: the directory carries them, is sent whole with every change, and half as
+/// large without any. With as many members as there can be, it is 256 for each.
+pub const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+/// Conditions on metadata in one filter.
+pub const CONDITIONS_MAX: usize = 16;
+
 /// Voters that there can be: 5 survive any two, and each more makes every write wait for more.
 pub const VOTERS_MAX: u32 = 5;
 

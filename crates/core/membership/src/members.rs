@@ -82,7 +82,7 @@ impl State {
     }
 
     /// Changes a member; the directory is new if that made a difference.
-    fn change(&mut self, node: Uid, how: impl FnOnce(&mut Member)) -> Result<Outcome, Rejection> {
+    pub(crate) fn change(&mut self, node: Uid, how: impl FnOnce(&mut Member)) -> Result<Outcome, Rejection> {
         let member = self.members.get_mut(&node).ok_or(Rejection::NoMemberOfId { uid: node })?;
         let before = member.clone();
         how(member);

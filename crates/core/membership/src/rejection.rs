@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use acp_base::{Code, Name, Uid};
 
 use crate::limits::{
-    KEYS_MAX, MEMBERS_MAX, NODES_MAX, REQUESTS_MAX, ROLE_UNITS_MAX, ROLES_MAX, SYSTEMS_MAX, TOKENS_MAX,
+    KEYS_MAX, MEMBERS_MAX, METADATA_BYTES_MAX, METADATA_MAX, METADATA_TEXT_MAX, NODES_MAX, REQUESTS_MAX,
+    ROLE_UNITS_MAX, ROLES_MAX, SYSTEMS_MAX, TOKENS_MAX,
 };
 
 /// Why a command is not carried out: the caller's fault each time, and nothing was changed.
@@ -144,6 +145,42 @@ pub enum Rejection {
         /// The role.
         name: Name,
     },
+    /// A value is both noted and forgotten.
+    #[error("{key} cannot be set and unset at once: leave one of them out")]
+    MetadataBoth {
+        /// The value's name.
+        key: Name,
+    },
+    /// A text is too long.
+    #[error("{key} has {bytes} bytes, and a text of a node's metadata has at most {METADATA_TEXT_MAX}")]
+    MetadataLong {
+        /// The value's name.
+        key: Name,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A text holds what would steer a terminal.
+    #[error("{key} holds a control character, which no text of a node's metadata may: leave it out")]
+    MetadataControl {
+        /// The value's name.
+        key: Name,
+    },
+    /// As many values as a node can have.
+    #[error("node {node} would have {given} values of metadata, and there can be {METADATA_MAX}: unset some")]
+    MetadataMany {
+        /// The node.
+        node: Name,
+        /// How many it would have.
+        given: usize,
+    },
+    /// As much metadata as there can be.
+    #[error(
+        "the metadata of all nodes would have {bytes} bytes, and there can be {METADATA_BYTES_MAX}: unset some, or shorten texts"
+    )]
+    MetadataFull {
+        /// How many it would have.
+        bytes: usize,
+    },
     /// As many members as there can be.
     #[error("the cluster has {MEMBERS_MAX} members, the most there can be")]
     MembersFull,
@@ -233,7 +270,10 @@ impl Rejection {
             | Self::ScopeInternal
             | Self::Voters { .. }
             | Self::CheckpointKey
-            | Self::RoleGiven { .. } => Code::InvalidArgument,
+            | Self::RoleGiven { .. }
+            | Self::MetadataBoth { .. }
+            | Self::MetadataLong { .. }
+            | Self::MetadataControl { .. } => Code::InvalidArgument,
             Self::Founded { .. }
             | Self::NameTaken { .. }
             | Self::AddressTaken { .. }
@@ -251,7 +291,9 @@ impl Rejection {
             | Self::RequestsFull
             | Self::RolesFull
             | Self::UnitsMany { .. }
-            | Self::SystemsMany { .. } => Code::ResourceExhausted,
+            | Self::SystemsMany { .. }
+            | Self::MetadataMany { .. }
+            | Self::MetadataFull { .. } => Code::ResourceExhausted,
             Self::NoMember { .. }
             | Self::NoMemberOfId { .. }
             | Self::NoToken { .. }
@@ -281,6 +323,7 @@ impl Rejection {
             Self::Voters { .. } => "voters",
             Self::CheckpointKey => "checkpoint_key",
             Self::RoleGiven { .. } => "role_given",
+            Self::MetadataBoth { .. } | Self::MetadataLong { .. } | Self::MetadataControl { .. } => "metadata",
             Self::MembersFull
             | Self::NodesFull
             | Self::TokensFull
@@ -288,7 +331,9 @@ impl Rejection {
             | Self::RequestsFull
             | Self::RolesFull
             | Self::UnitsMany { .. }
-            | Self::SystemsMany { .. } => "full",
+            | Self::SystemsMany { .. }
+            | Self::MetadataMany { .. }
+            | Self::MetadataFull { .. } => "full",
             Self::NoMember { .. } | Self::NoMemberOfId { .. } => "no_member",
             Self::LastController { .. } => "last_controller",
             Self::Range { .. } => "range",

@@ -99,6 +99,9 @@ pub struct Member {
     /// Its roles.
     #[serde(default = "roles::of_newcomers")]
     pub roles: BTreeSet<Name>,
+    /// What operators have noted of it.
+    #[serde(default, skip_serializing_if = "api::Metadata::is_empty")]
+    pub metadata: api::Metadata,
 }
 
 /// A node that has asked to come in.
@@ -293,6 +296,7 @@ fn describe(uid: Uid, member: &Member) -> api::Member {
         checkpoint_key: member.checkpoint_key.clone(),
         parked: member.parked,
         roles: roles::shown(member),
+        metadata: member.metadata.clone(),
         joined_ms: member.joined_ms,
     }
 }

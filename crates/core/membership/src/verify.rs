@@ -72,6 +72,7 @@ impl State {
             && self.requests.values().all(|request| request.node.systems.len() <= limits::SYSTEMS_MAX)
             && self.roles.len() <= limits::ROLES_MAX
             && self.roles.values().all(|units| units.len() <= limits::ROLE_UNITS_MAX)
+            && self.is_metadata_bounded()
     }
 }
 

@@ -4,8 +4,9 @@
 //! with it is the hub's.
 //!
 //! **Invariants**: a set of voters is only proposed while a majority of the present one is online, a majority of the proposed one
-//! is online, too, and differs from it by one voter exchanged, or by some that only come or only go. Unless members are missing
-//! the number of voters is odd. Repeated, with everybody staying as they are, the steps end.
+//! is online, too, and differs from it by one voter exchanged, or by some that only come or only go. Unless members are missing,
+//! or one has lost its log and is on its way back, the number of voters is odd. Repeated, with everybody staying as they are, the
+//! steps end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +60,9 @@ pub struct View {
     pub members: BTreeMap<Uid, Candidate>,
     /// Who votes; also who is no member any more.
     pub voters: BTreeSet<Uid>,
+    /// Voters that are there and have no log any more. Each has forgotten whom it voted for and what it acknowledged: it goes,
+    /// and comes back as any other member does.
+    pub forgetful: BTreeSet<Uid>,
     /// Who gets the log without a vote, and how many entries each is behind.
     pub learners: BTreeMap<Uid, u64>,
 }
@@ -70,7 +74,8 @@ pub fn plan(view: &View) -> Step {
     }
     let next = view.next();
     if next == view.voters {
-        return view.superfluous().map_or(Step::Nothing, Step::Dismiss);
+        let without = view.without_forgetful().map(Step::SetVoters);
+        return without.or_else(|| view.superfluous().map(Step::Dismiss)).unwrap_or(Step::Nothing);
     }
     for uid in next.difference(&view.voters).copied() {
         if !view.members.get(&uid).is_some_and(|member| member.prepared) {
@@ -163,6 +168,13 @@ impl View {
 
     fn has_majority(&self, voters: &BTreeSet<Uid>) -> bool {
         voters.iter().filter(|uid| self.is_online(**uid)).count() * 2 > voters.len()
+    }
+
+    /// The present voters without one that has lost its log, if nobody can take its place.
+    fn without_forgetful(&self) -> Option<BTreeSet<Uid>> {
+        let lost = self.forgetful.iter().find(|uid| self.voters.contains(uid) && !self.is_online(**uid))?;
+        let without: BTreeSet<Uid> = self.voters.iter().copied().filter(|uid| uid != lost).collect();
+        self.has_majority(&without).then_some(without)
     }
 
     /// Somebody who got the log or the authority's key, and is not needed.

@@ -87,7 +87,9 @@ pub fn describe(exit: &UnitExit) -> String {
         (true, ..) => "was killed by the kernel because its memory limit was reached".to_owned(),
         (false, Some(0), _) => "ended by itself with status 0".to_owned(),
         (false, Some(64), _) => "ended with status 64: its command line is wrong; its log says what".to_owned(),
-        (false, Some(78), _) => "ended with status 78: its configuration is wrong; its log says what".to_owned(),
+        (false, Some(78), _) => {
+            "ended with status 78: its configuration or its files have to be mended; its log says what".to_owned()
+        }
         (false, Some(75), _) => {
             "ended with status 75: something it needs is missing at the moment; its log says what".to_owned()
         }

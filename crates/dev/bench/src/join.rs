@@ -4,10 +4,7 @@
 use std::time::{Duration, Instant};
 
 use acp_dev_testkit::{node::acpctl_command, wait_for};
-use acp_wire_api::{
-    Empty,
-    hub::{self, ListNodes},
-};
+use acp_wire_api::hub::{self, ListNodes, NodeFilter};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
@@ -70,7 +67,7 @@ fn join(cluster: &Cluster) -> Result<f64> {
 /// Whether n2 is a member, and if so, online.
 fn is_online(cluster: &Cluster) -> Result<Option<bool>> {
     let client = acp_io_client::Client::new(cluster.member(1)?.layout.run());
-    let look = async { Ok(client.service("hub").deadline(LOOK_LIMIT).call::<ListNodes>(Empty {}).await?) };
+    let look = async { Ok(client.service("hub").deadline(LOOK_LIMIT).call::<ListNodes>(NodeFilter::default()).await?) };
     let hub::ListNodesReply { nodes, .. } = block_on(look)?;
     Ok(nodes.iter().find(|presence| presence.node.name.as_str() == "n2").map(|presence| presence.online))
 }

@@ -13,7 +13,7 @@ use acp_io_varlink::Upgraded;
 use acp_wire_api::{
     Interface, Method,
     agent::{self, AgentStatus, GetStatus, Hop, ListMembers, ListMembersReply, Open, OpenReply, OpenRequest},
-    hub::Member,
+    hub::{Member, Metadata},
 };
 use tokio::{io::copy_bidirectional, net::UnixStream};
 
@@ -40,7 +40,7 @@ pub(crate) fn router(script: &Arc<Mutex<Script>>, folder: &Path, root_key: &Path
     });
     router.once::<ListMembers, _, _>(|_call| {
         let nodes = (1..=3).map(member).collect();
-        std::future::ready(Ok(ListMembersReply { nodes, revision: 3, age_ms: Some(0) }))
+        std::future::ready(Ok(ListMembersReply { nodes, revision: 3, epoch: "1-0a".into(), age_ms: Some(0) }))
     });
     router
 }
@@ -69,6 +69,7 @@ fn member(number: u8) -> Member {
         checkpoint_key: String::new(),
         parked: false,
         roles: Vec::new(),
+        metadata: Metadata::default(),
         joined_ms: 0,
     }
 }

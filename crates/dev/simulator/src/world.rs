@@ -260,6 +260,7 @@ impl World {
             leader: uid_of(leader),
             members: (0..NODES).map(|number| (uid_of(number), candidate(number))).collect(),
             voters: sets[0].iter().map(|number| uid_of(*number)).collect(),
+            forgetful: BTreeSet::new(),
             learners: self.learners.iter().map(|number| (uid_of(*number), 0)).collect(),
         };
         let numbered = |uid: &Uid| (0..NODES).find(|number| uid_of(*number) == *uid);

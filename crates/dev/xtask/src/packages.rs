@@ -18,8 +18,8 @@ pub(crate) const NODE: &[&str] =
 /// What building the demo image needs. The kernel and busybox are downloaded for it, not installed.
 pub(crate) const IMAGE: &[&str] = &["syslinux", "dosfstools", "mtools", "qemu-utils"];
 
-/// What the tests need besides: the trace of system calls, and a disk with programs without debug information.
-pub(crate) const TESTS: &[&str] = &["strace", "binutils", "e2fsprogs"];
+/// What the tests need besides: the trace of system calls, a disk with programs without debug information, and clocks that are off.
+pub(crate) const TESTS: &[&str] = &["strace", "binutils", "e2fsprogs", "libfaketime"];
 
 /// Installs those of `wanted` that are missing; answers what it did.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<String> {

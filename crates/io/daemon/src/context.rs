@@ -43,6 +43,8 @@ pub struct Health {
 struct HealthState {
     announced: AtomicBool,
     reason: Mutex<String>,
+    /// How the node is called since it was renamed under this daemon.
+    renamed: Mutex<Option<Name>>,
 }
 
 impl Health {
@@ -66,6 +68,11 @@ impl Health {
         self.shared.announced.load(Ordering::Relaxed)
     }
 
+    /// The node has got another name, by which this daemon answers without being started again.
+    pub fn rename_node(&self, name: Name) {
+        *self.shared.renamed.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+    }
+
     fn announce(&self) {
         self.shared.announced.store(true, Ordering::Relaxed);
     }
@@ -76,7 +83,7 @@ impl Health {
 pub struct Context {
     /// The daemon's noun.
     pub noun: &'static str,
-    /// This node's name.
+    /// This node's name when the daemon was started.
     pub node: Name,
     /// The instance, for a unit that has several.
     pub instance: Option<String>,
@@ -101,6 +108,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// How the node is called now.
+    pub(crate) fn node_now(&self) -> Name {
+        let renamed = self.health.shared.renamed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        renamed.unwrap_or_else(|| self.node.clone())
+    }
+
     /// A context for running a daemon inside a test: its socket is bound in `directory`, where its state lies, too.
     pub fn for_test(noun: &'static str, directory: &Path, interfaces: Vec<acp_wire_api::Interface>) -> Self {
         let paths = Paths {

@@ -129,7 +129,9 @@ async fn supervised<D: Daemon>(config: D::Config, context: Context) -> Result<()
     let watch = |kind| signal(kind).map_err(|error| Fatal::internal(format!("cannot watch for signals: {error}")));
     let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     let (tasks, drain) = (context.tasks.clone(), context.drain.clone());
-    tasks.spawn("watchdog", notify::feed_watchdog(context.health.clone(), drain.clone()));
+    // A daemon that ends in order, however long that takes, is alive until it has.
+    let ended = CancellationToken::new();
+    tasks.spawn("watchdog", notify::feed_watchdog(context.health.clone(), drain.clone(), ended.clone()));
     let signalled = drain.clone();
     tasks.spawn("signals", async move {
         tokio::select! {
@@ -142,6 +144,7 @@ async fn supervised<D: Daemon>(config: D::Config, context: Context) -> Result<()
     });
     let result = D::run(config, context).await;
     drain.cancel();
+    ended.cancel();
     let limit = if result.is_ok() { DRAIN_LIMIT } else { GIVING_UP_LIMIT };
     if !tasks.join(limit).await {
         tracing::warn!(tasks = tasks.count(), "tasks did not end with the drain");

@@ -24,15 +24,16 @@ fn send(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Pings the watchdog three times per period and repeats READY=1 each time, so that a restarted supervisor knows at once.
-pub(crate) async fn feed_watchdog(health: Health, drain: CancellationToken) {
+/// Pings the watchdog three times per period until the daemon has ended, and until the drain repeats READY=1 each time, so that
+/// a restarted supervisor knows at once.
+pub(crate) async fn feed_watchdog(health: Health, drain: CancellationToken, ended: CancellationToken) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     let mut pings = tokio::time::interval((period / 3).max(MIN_PING));
     loop {
         tokio::select! {
-            () = drain.cancelled() => return,
+            () = ended.cancelled() => return,
             _instant = pings.tick() => {
-                if health.is_announced() {
+                if health.is_announced() && !drain.is_cancelled() {
                     send(&[NotifyState::Ready, NotifyState::Watchdog]);
                 } else {
                     send(&[NotifyState::Watchdog]);

@@ -78,7 +78,7 @@ impl Elector {
         self.leads_since = if leads { self.leads_since.or_else(|| Some(Instant::now())) } else { None };
         let (is_voter, is_alone) = {
             let heard = self.links().lock();
-            let is_voter = heard.configs.iter().any(|voters| voters.contains(&self.me));
+            let is_voter = !heard.learns && heard.configs.iter().any(|voters| voters.contains(&self.me));
             (is_voter, is_voter && heard.configs.iter().all(|voters| voters.len() == 1))
         };
         if is_alone {

@@ -18,6 +18,9 @@ pub(crate) struct Links(Mutex<Heard>);
 pub(crate) struct Heard {
     /// This node's group.
     pub(crate) group: Option<Uid>,
+    /// Whether this node came to its group as a learner and no leader has called it a voter since. The log that it is given may
+    /// tell of a time at which it was one, even the only one, before it lost that log: by this it must not vote or lead.
+    pub(crate) learns: bool,
     /// The sets of voters whose majorities decide: one, or two while they change.
     pub(crate) configs: Vec<BTreeSet<Uid>>,
     /// Learners of the group as this node knows it.

@@ -164,7 +164,7 @@ impl<M: Machine> Node<M> {
         }
         {
             let mut heard = self.network.links.lock();
-            heard.group = recovered.group;
+            (heard.group, heard.learns) = (recovered.group, recovered.learns);
             (heard.silent, heard.leader) = (false, None);
         }
         let log = Log::new(store.clone(), &recovered);

@@ -119,7 +119,10 @@ impl<M: Machine> Raft<M> {
         let opened = node::open(&place).await?;
         let options = Arc::new(options);
         let links = Arc::new(Links::default());
-        links.lock().group = opened.1.group;
+        {
+            let mut heard = links.lock();
+            (heard.group, heard.learns) = (opened.1.group, opened.1.learns);
+        }
         let transport: Arc<dyn AnyTransport> = Arc::new(transport);
         let network = Network { transport, links, me: options.node, pause: options.heartbeat };
         let (orders, order_queue) = mpsc::channel(ORDERS_MAX);

@@ -52,6 +52,7 @@ impl Desk {
             Question::Snapshot { piece, .. } => self.snapshot(piece).await,
             Question::Poll { last } => Ok(self.poll(last)),
             Question::Stand => {
+                self.check_gives_way(from)?;
                 tracing::info!(%from, "the leader gives way: this node stands for election");
                 self.core.trigger().elect().await.map_err(|error| error.to_string())?;
                 Ok(Answer::Stand)
@@ -64,19 +65,34 @@ impl Desk {
     async fn check_group(&self, group: Uid, body: &Question) -> Result<(), String> {
         let own = self.links.lock().group;
         let (Question::Append { learner, .. } | Question::Snapshot { learner, .. }) = body else {
+            if self.links.lock().learns {
+                return Err("it is a learner and has no vote".into());
+            }
             return if own == Some(group) { Ok(()) } else { Err(format!("it is not of group {group}")) };
         };
         match own {
-            Some(own) if own == group => Ok(()),
+            Some(own) if own == group => self.check_learned(*learner).await,
             Some(own) => Err(format!("it is of group {own}")),
             None if *learner => {
                 self.store.run(move |disk| disk.adopt(group)).await.map_err(|error| error.to_string())?;
-                self.links.lock().group = Some(group);
+                {
+                    let mut heard = self.links.lock();
+                    (heard.group, heard.learns) = (Some(group), true);
+                }
                 tracing::info!(%group, "this node is a learner of a group");
                 Ok(())
             }
             None => Err("it has no log and cannot be a voter: remove it from the voters first".into()),
         }
+    }
+
+    /// From the first word of a leader on that calls it a voter it is one.
+    async fn check_learned(&self, learner: bool) -> Result<(), String> {
+        if !learner && self.links.lock().learns {
+            self.store.run(super::store::Disk::has_learned).await.map_err(|error| error.to_string())?;
+            self.links.lock().learns = false;
+        }
+        Ok(())
     }
 
     async fn append(
@@ -110,6 +126,16 @@ impl Desk {
                 Ok(Answer::Mismatch(mismatch))
             }
             Err(RaftError::Fatal(error)) => Err(error.to_string()),
+        }
+    }
+
+    /// An order to stand that comes late, or from somebody else, would unseat a leader that does well. While nobody is known to lead
+    /// it does no harm.
+    fn check_gives_way(&self, from: Uid) -> Result<(), String> {
+        let leader = self.core.metrics().borrow().current_leader;
+        match leader {
+            Some(Voter(leader)) if leader != from => Err(format!("node {from} does not lead and cannot give way")),
+            Some(_) | None => Ok(()),
         }
     }
 

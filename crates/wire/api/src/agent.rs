@@ -267,6 +267,9 @@ pub struct ListMembersReply {
     pub nodes: Vec<Member>,
     /// The directory's revision.
     pub revision: u64,
+    /// `<number>-<id>` of the epoch that the directory is of; empty while the node is in no cluster.
+    #[serde(default)]
+    pub epoch: String,
     /// How long ago the control plane confirmed it, in milliseconds; absent: not since the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,

@@ -11,7 +11,7 @@ use zlink::introspect::Type;
 
 use crate::Empty;
 
-pub use history::{GetAtReply, GetAtRequest, UndoRequest};
+pub use history::{GetAtReply, GetAtRequest, ListAtReply, ListAtRequest, PastObject, UndoRequest};
 pub use replica::{
     Checkpoint, ControllerKey, EnterReply, EnterRequest, FollowReply, FollowRequest, Lease, ListLeasesReply,
     SnapshotPiece,
@@ -37,6 +37,9 @@ interface! {
     Once Publish(PublishRequest) -> PublishReply, Internal, ["framework", "hypervisor", "network", "storage"];
     /// Answers an object's spec as it was at an index of the log.
     Once GetAt(GetAtRequest) -> GetAtReply, Read, [];
+    /// Answers objects' specs as they were at an index of the log, in the order of their names, in batches; all but the last
+    /// reply continue.
+    Stream ListAt(ListAtRequest) -> ListAtReply, Read, [];
     /// Declares the opposite of an entry: the spec's fields as they were before it. Refused if they were changed since.
     Once Undo(UndoRequest) -> WriteReply, Write, [];
     /// Answers entries, or a snapshot and then entries, to a replica that has fallen behind.
@@ -365,7 +368,8 @@ pub struct Status {
     /// Whose log it follows: `hub` (this node's own), `hub@<node>` or `cluster@<node>`; empty: nobody's just now.
     #[serde(default)]
     pub source: String,
-    /// How long ago that source was last heard, in milliseconds; absent: not since the start.
+    /// How long ago a source was last heard that could know the newest, in milliseconds: so old are reads at most. Absent: not
+    /// since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_ms: Option<u64>,
     /// Why nothing new is ordered or heard, in a sentence: reads answer what was known, writes fail; empty when all is well.

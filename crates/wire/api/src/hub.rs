@@ -1,8 +1,10 @@
 //! `acp.hub`: the control plane: one log, who is a member of the cluster, and who may do what.
 
+mod metadata;
 mod nodes;
 mod quorum;
 mod session;
+mod view;
 
 use acp_base::{Name, Uid};
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use zlink::introspect::Type;
 
 use crate::{Empty, Scope};
 
+pub use metadata::{MetaValue, Metadata, MetadataRequest};
 pub use nodes::{
     JoinAnswer, JoinAsked, JoinOutcome, ListRequestsReply, ListRolesReply, NodePlan, NodeRequest, ReaddressRequest,
     RejoinReply, RenameRequest, RequestJoinRequest, Role, RoleRequest, Verdict,
@@ -20,6 +23,7 @@ pub use quorum::{
     TransferRequest, VoterStatus, VotersRequest,
 };
 pub use session::{HeldLease, LeaseAnswer, RenewSessionReply, RenewSessionRequest};
+pub use view::{MetaCondition, NodeChange, NodeEvent, NodeFilter, NodePresence, WatchNodesReply};
 
 interface! {
     /// The control plane: one log, who is a member of the cluster, and who may do what. It runs on the controllers; calls from
@@ -54,7 +58,7 @@ interface! {
     Once Recover(RecoverRequest) -> QuorumStatus, Admin, [];
     /// Answers everything that is needed to make this cluster anew elsewhere, the authority's key included.
     Once Backup(BackupRequest) -> BackupReply, Admin, [];
-    /// Begins a new epoch from a backup, on a node that is in no cluster.
+    /// Begins a new epoch from a backup, on a node that is in no cluster, or that orders the log of the backup's cluster alone.
     Once Restore(RestoreRequest) -> QuorumStatus, Admin, [];
     /// Renews the calling node's session, and with it its leases. For each node's hypervisor; held in the leader's memory.
     Once RenewSession(RenewSessionRequest) -> RenewSessionReply, Internal, ["hypervisor", "node"];
@@ -92,8 +96,13 @@ interface! {
     Stream WatchDirectory(WatchDirectoryRequest) -> WatchDirectoryReply, Internal, ["agent", "node"];
     /// Takes the calling node out of the cluster. The last controller cannot leave.
     Once Leave(Empty) -> Empty, Internal, ["agent", "node"];
-    /// Lists the members with whether they are online.
-    Once ListNodes(Empty) -> ListNodesReply, Read, ["agent", "node"];
+    /// Notes values of a member under names, and forgets others.
+    Once SetMetadata(MetadataRequest) -> Empty, Admin, [];
+    /// Lists the members, or those for which the filter holds, with whether they are online.
+    Once ListNodes(NodeFilter) -> ListNodesReply, Read, ["agent", "node"];
+    /// Answers the members for which the filter holds as they are, and then what changes. Whoever reads slowly is told the newest
+    /// state, and not each one between.
+    Stream WatchNodes(NodeFilter) -> WatchNodesReply, Read, ["agent", "node"];
     /// Takes a member out of the cluster: its certificate counts no more anywhere.
     Once RemoveNode(NodeRequest) -> Empty, Admin, [];
     /// Makes a token with which nodes can join.
@@ -190,6 +199,9 @@ pub struct Member {
     /// Its roles, in the order of their names.
     #[serde(default)]
     pub roles: Vec<Name>,
+    /// What operators have noted of it.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     /// When it joined, in milliseconds since the Unix epoch.
     pub joined_ms: u64,
 }
@@ -326,7 +338,7 @@ pub struct WatchDirectoryReply {
 pub struct ListNodesReply {
     /// The directory's revision.
     pub revision: u64,
-    /// The members in the order of their names.
+    /// The members that were asked for, in the order of their names.
     pub nodes: Vec<NodePresence>,
     /// How old what it says of presence is, in milliseconds: 0 from the leader.
     #[serde(default)]
@@ -334,21 +346,6 @@ pub struct ListNodesReply {
     /// Why nothing can be changed just now; empty when everything can.
     #[serde(default)]
     pub degraded: String,
-}
-
-/// A member and whether it is there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
-pub struct NodePresence {
-    /// The member.
-    pub node: Member,
-    /// Whether it watches the directory now.
-    pub online: bool,
-    /// What the control plane takes it for.
-    #[serde(default)]
-    pub verdict: Verdict,
-    /// For how long that has been so, in milliseconds; absent: it was not seen since the hub started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub for_ms: Option<u64>,
 }
 
 /// See [`CreateToken`].

@@ -25,6 +25,9 @@ pub enum UnitState {
     Failed,
 }
 
+/// The reason of a stopped unit that roles name, but none of its node's: it shall not run.
+pub const WITHHELD: &str = "no role of this node names it";
+
 /// What the framework says of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -48,6 +51,13 @@ pub struct UnitMeta {
     pub exit: Option<UnitExit>,
     /// When it entered the state, in milliseconds since the Unix epoch.
     pub since_ms: u64,
+}
+
+impl UnitMeta {
+    /// Whether it does not run because no role of its node names it.
+    pub fn is_withheld(&self) -> bool {
+        self.state == UnitState::Stopped && self.reason == WITHHELD
+    }
 }
 
 /// How a process ended.

@@ -29,7 +29,7 @@ pub enum ClusterVerb {
         #[arg(long)]
         force: bool,
     },
-    /// Make the cluster of a backup anew on this node, which is in no cluster
+    /// Make the cluster of a backup anew on this node, which is in none, or orders that cluster's log alone
     Restore {
         /// The backup
         file: PathBuf,

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use acp_base::{Name, Uid};
 use clap::{Args, Subcommand};
 
-use super::{NameArg, NodeAddress, Span};
+use super::{ConditionArg, NameArg, Names, NodeAddress, Span, ValueArg};
 
 /// Verbs on nodes.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodeVerb {
-    /// List the members of the cluster
-    List,
+    /// List the members of the cluster, or those for which everything given holds
+    List(Box<NodeListArgs>),
     /// Show one member, and this node's links to it
     Show(NameArg),
     /// Bring this node into the cluster of another one: with a token, or by asking, which an operator there has to approve
@@ -48,6 +48,17 @@ pub enum NodeVerb {
         #[arg(value_name = "IP[:PORT]")]
         address: NodeAddress,
     },
+    /// Note values of a member under names, like zone=a, or forget some; node list --where finds nodes by them
+    Set {
+        /// The node
+        name: Name,
+        /// What is noted from now on: true, false, a whole number or a text; in double quotes a value is a text in any case
+        #[arg(value_name = "NAME=VALUE", required_unless_present = "unset")]
+        values: Vec<ValueArg>,
+        /// Names of what is forgotten, with commas between
+        #[arg(long, value_name = "NAMES")]
+        unset: Option<Names>,
+    },
     /// Set a member aside that will be away for long: it is no voter, and nothing waits for it
     Park(NameArg),
     /// Expect a member again
@@ -67,6 +78,36 @@ pub enum NodeVerb {
     /// Tokens, with which nodes join
     #[command(subcommand)]
     Token(TokenVerb),
+}
+
+/// Which members are listed. Everything but `--follow` is asked of the control plane.
+#[derive(Clone, Debug, Args)]
+pub struct NodeListArgs {
+    /// Only those that are online, or with =no that are not
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = boolish())]
+    pub online: Option<bool>,
+    /// Only those that run the control plane, or with =no that do not
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = boolish())]
+    pub controller: Option<bool>,
+    /// Only those that are set aside, or with =no that are not
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = boolish())]
+    pub parked: Option<bool>,
+    /// Only those with this role
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Name>,
+    /// Only those that run this service, by their roles
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Option<Name>,
+    /// Only those of which this was noted by node set, or with != was not; several have to hold together
+    #[arg(long = "where", value_name = "NAME=VALUE")]
+    pub conditions: Vec<ConditionArg>,
+    /// Go on with every change, until it is ended; goes on when a controller is gone
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+fn boolish() -> clap::builder::BoolishValueParser {
+    clap::builder::BoolishValueParser::new()
 }
 
 /// What a node needs to join.

@@ -42,6 +42,9 @@ pub enum ObjectVerb {
         /// Only objects whose value at PATH is, or with != is not, VALUE; paths are name, uid, spec.KEY and meta.KEY
         #[arg(long, value_name = "PATH=VALUE")]
         selector: Vec<SelectorArg>,
+        /// List what was asked when the entry of this index had been applied; paths are name, uid and spec.KEY then
+        #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u64).range(1..))]
+        at: Option<u64>,
     },
     /// Print objects of a kind and then every change
     Watch {

@@ -2,6 +2,7 @@
 
 use acp_base::{Code, Failure};
 use acp_client::{Event, EventStart, EventTeller, home::CLUSTER};
+use acp_wire_api::{Empty, cluster::GetStatus};
 use acp_wire_model::entry::Action;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     args::{EventVerb, StartArg},
     error,
-    output::{Column, Style, instant, to_value},
+    output::{Column, Style, to_value},
     session::Session,
 };
 
@@ -94,10 +95,12 @@ async fn follow(session: &mut Session, from: Option<StartArg>) -> Result<u8, Fai
     Ok(crate::DONE)
 }
 
-/// After the newest event there is.
+/// After the newest event there is; where none is kept, behind what the state holds.
 async fn from_now_on(session: &Session) -> Result<EventStart, Failure> {
-    let newest = session.acp().events().newest(1).await?.pop();
-    Ok(newest.map_or(EventStart::Index(1), |event| EventStart::After(event.cursor)))
+    if let Some(newest) = session.acp().events().newest(1).await?.pop() {
+        return Ok(EventStart::After(newest.cursor));
+    }
+    Ok(EventStart::Index(session.call::<GetStatus>(CLUSTER, Empty {}).await?.index + 1))
 }
 
 fn say_cursor(session: &Session, cursor: Option<&str>) {
@@ -125,7 +128,7 @@ fn row(event: &Event, what: &str) -> Result<Value, Failure> {
 
 fn line(event: &Event, what: &str) -> String {
     let entry = event.entry.as_ref();
-    let time = entry.and_then(|entry| instant(entry.time.0)).unwrap_or_else(|| "-".to_owned());
+    let time = entry.map_or_else(|| "-".to_owned(), |entry| entry.time.to_string());
     let actor = entry.map_or("-", |entry| entry.actor.as_str());
     let refused = event.refused.as_ref().map(|why| format!(" -- REFUSED: {why}")).unwrap_or_default();
     format!("{:>8}  {time}  {actor}  {what}{refused}", event.index)

@@ -5,18 +5,19 @@ mod join;
 mod members;
 mod requests;
 mod token;
+mod watch;
 
 use acp_base::{Code, Failure, Name};
 use acp_wire_api::{
     Empty,
     agent::{GetStatus, LeaveCluster, LeaveClusterRequest},
-    hub::NodePlan,
+    hub::{Metadata, NodeFilter, NodePlan},
 };
 use serde_json::json;
 
 use super::cluster::{AGENT, is_root_here};
 use crate::{
-    args::{NodeAddress, NodeVerb},
+    args::{ConditionArg, Names, NodeAddress, NodeListArgs, NodeVerb, ValueArg},
     output::to_value,
     root_key,
     session::Session,
@@ -30,7 +31,7 @@ const CANNOT: u8 = Code::FailedPrecondition.exit_status();
 
 pub(super) async fn run(session: &mut Session, verb: NodeVerb) -> Result<u8, Failure> {
     match verb {
-        NodeVerb::List => members::list(session).await,
+        NodeVerb::List(arguments) => list(session, *arguments).await,
         NodeVerb::Show(node) => members::show(session, &node.name).await,
         NodeVerb::Join(arguments) => join::run(session, arguments).await,
         NodeVerb::Rejoin(arguments) => join::again(session, arguments).await,
@@ -39,6 +40,7 @@ pub(super) async fn run(session: &mut Session, verb: NodeVerb) -> Result<u8, Fai
         NodeVerb::Remove { name, plan: true } => plan_remove(session, name).await,
         NodeVerb::Rename { name, to } => rename(session, name, to).await,
         NodeVerb::Readdress { name, address } => readdress(session, name, &address).await,
+        NodeVerb::Set { name, values, unset } => set(session, name, values, unset).await,
         NodeVerb::Park(node) => park(session, node.name).await,
         NodeVerb::Unpark(node) => {
             session.acp().nodes().unpark(node.name.clone()).await?;
@@ -110,6 +112,26 @@ async fn readdress(session: &mut Session, name: Name, address: &NodeAddress) -> 
         .out
         .done(&format!("node {name} is reached at {address} now"), &json!({ "name": name, "address": address }))?;
     Ok(crate::DONE)
+}
+
+async fn list(session: &mut Session, arguments: NodeListArgs) -> Result<u8, Failure> {
+    let NodeListArgs { online, controller, parked, role, service, conditions, follow } = arguments;
+    let metadata = conditions.into_iter().map(|ConditionArg(condition)| condition).collect();
+    let filter = NodeFilter { online, controller, parked, role, service, metadata };
+    if follow { watch::follow(session, filter).await } else { members::list(session, filter).await }
+}
+
+async fn set(session: &mut Session, name: Name, values: Vec<ValueArg>, unset: Option<Names>) -> Result<u8, Failure> {
+    let mut set = Metadata::default();
+    for ValueArg(key, value) in values {
+        if set.0.contains_key(&key) {
+            return Err(Failure::invalid(format!("{key} is given twice: leave one of them out")));
+        }
+        set.0.insert(key, value);
+    }
+    let unset = unset.map(|Names(names)| names).unwrap_or_default();
+    session.acp().nodes().set_metadata(name.clone(), set, unset).await?;
+    done(session, &name, "is set")
 }
 
 async fn park(session: &mut Session, name: Name) -> Result<u8, Failure> {

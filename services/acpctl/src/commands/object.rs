@@ -1,15 +1,15 @@
 //! `acpctl object`.
 
-use acp_base::Failure;
+use acp_base::{Failure, WallTime};
 use acp_client::{ObjectNews, diff};
-use acp_wire_api::cluster::{WatchChange, WatchEvent};
+use acp_wire_api::cluster::{GetAtReply, ListAtReply, PastObject, Selector, WatchChange, WatchEvent};
 use acp_wire_model::Kind;
 use serde_json::{Value, json};
 
 use super::{print as print_object, rows, show};
 use crate::{
     args::ObjectVerb,
-    error,
+    columns, error,
     output::{Column, Style, to_value},
     session::Session,
     view,
@@ -24,8 +24,11 @@ pub(super) async fn run(session: &mut Session, verb: ObjectVerb) -> Result<u8, F
         }
         ObjectVerb::Get { kind, name, .. } => show(session, kind, &name).await,
         ObjectVerb::Diff { kind, name, from, to } => compare(session, kind, &name, from, to).await,
-        ObjectVerb::List { kind, selector } => {
+        ObjectVerb::List { kind, selector, at } => {
             let selectors = selector.into_iter().map(|argument| argument.0).collect();
+            if let Some(index) = at {
+                return list_at(session, kind, selectors, index).await;
+            }
             let objects = session.list(kind, selectors).await?;
             rows(session, kind, &objects).await
         }
@@ -35,13 +38,28 @@ pub(super) async fn run(session: &mut Session, verb: ObjectVerb) -> Result<u8, F
 
 /// What was asked of an object at an index of the log; how it was then, nobody has kept.
 async fn show_at(session: &mut Session, kind: Kind, name: &str, index: u64) -> Result<u8, Failure> {
-    let was = session.acp().objects().get_at(kind, name, index).await?;
-    let object = json!({
-        "kind": kind, "name": was.name, "uid": was.uid, "version": was.version, "spec": was.spec,
-        "status": null, "stats": null, "reporter": null, "age_ms": null, "index": index, "time_ms": was.time_ms,
-    });
-    session.out.object(&object)?;
+    let GetAtReply { uid, name, version, spec, time_ms } = session.acp().objects().get_at(kind, name, index).await?;
+    session.out.object(&past(&PastObject { kind, uid, name, version, spec }, index, time_ms))?;
     Ok(crate::DONE)
+}
+
+/// The same of all objects of a kind.
+async fn list_at(session: &mut Session, kind: Kind, selectors: Vec<Selector>, index: u64) -> Result<u8, Failure> {
+    let ListAtReply { objects, time_ms } = session.acp().objects().list_at(kind, selectors, index).await?;
+    let rows: Vec<_> = objects.iter().map(|object| past(object, index, time_ms)).collect();
+    session.out.list(&rows, &columns::of_past(kind))?;
+    if session.out.is_for_people() {
+        error::say(&format!("as it was when entry {index} had been applied, ordered at {}", WallTime(time_ms)));
+    }
+    Ok(crate::DONE)
+}
+
+/// An object of the past in the shape of every object.
+fn past(object: &PastObject, index: u64, time_ms: u64) -> Value {
+    json!({
+        "kind": object.kind, "name": object.name, "uid": object.uid, "version": object.version, "spec": object.spec,
+        "status": null, "stats": null, "reporter": null, "age_ms": null, "index": index, "time_ms": time_ms,
+    })
 }
 
 const CHANGES: &[Column] =

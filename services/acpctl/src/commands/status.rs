@@ -1,6 +1,6 @@
 //! `acpctl status`: one look at the node. It asks everybody at once and says plainly who does not answer.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, future::Future, time::Duration};
 
 use acp_base::{ByteSize, Code, Failure, Name};
 use acp_client::ServiceClient;
@@ -12,8 +12,11 @@ use acp_wire_api::{
     framework::{ListUnits, Unit},
     hypervisor::{GetNode, GetNodeReply},
 };
-use acp_wire_model::{Kind, Object, unit::UnitState};
-use futures_util::future::join_all;
+use acp_wire_model::{
+    Kind, Object,
+    unit::{UnitState, WITHHELD},
+};
+use futures_util::{FutureExt as _, future::join_all};
 use serde_json::{Value, json};
 
 use super::{
@@ -69,17 +72,19 @@ pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
 }
 
 async fn ask(session: &Session) -> Result<Node, Failure> {
-    let healths = join_all(DAEMONS.map(|noun| call::<GetHealth>(session, noun)));
+    let units =
+        async { call::<ListUnits>(session, service::FRAMEWORK).await.map_or_else(|_| Vec::new(), |all| all.units) };
+    let units = units.boxed_local().shared();
+    let healths = DAEMONS.map(|noun| unless_withheld(units.clone(), noun, call::<GetHealth>(session, noun)));
     let (healths, units, cluster, agent, host, counts) = tokio::join!(
-        healths,
-        call::<ListUnits>(session, service::FRAMEWORK),
+        join_all(healths),
+        units.clone(),
         call::<GetStatus>(session, "cluster"),
         call::<agent::GetStatus>(session, AGENT),
-        call::<GetNode>(session, "hypervisor"),
+        unless_withheld(units.clone(), "hypervisor", call::<GetNode>(session, "hypervisor")),
         count(session),
     );
     let mut problems = Vec::new();
-    let units = units.map(|reply| reply.units).unwrap_or_default();
     let mut services = Vec::new();
     for (noun, health) in DAEMONS.into_iter().zip(healths) {
         services.push(daemon(noun, &units, health, &mut problems)?);
@@ -97,6 +102,24 @@ async fn ask(session: &Session) -> Result<Node, Failure> {
     let counts = tally(&counts.unwrap_or_default(), own);
     problems.extend(object_problems(&counts));
     Ok(Node { cluster: cluster.ok(), agent: agent.ok(), host: host.ok(), services, counts, problems })
+}
+
+/// What a daemon answers, unless the framework says first that the node's roles withhold it: then nobody answers.
+async fn unless_withheld<T>(
+    units: impl Future<Output = Vec<Unit>>,
+    noun: &str,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let is_withheld = async {
+        if !units.await.iter().any(|unit| unit.name == noun && unit.meta.is_withheld()) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        () = is_withheld => Err(Failure::unavailable(WITHHELD)),
+    }
 }
 
 async fn call<M: Method<Request = Empty>>(session: &Session, noun: &str) -> Result<M::Reply, Failure> {
@@ -150,13 +173,14 @@ fn daemon(
     // The framework is no unit of its own: its row is what it says of itself.
     let own = health.as_ref().ok().map(|health| json!({ "state": "ready", "pid": health.pid }));
     let (word, note) = match health {
+        Err(_silent) if unit.is_some_and(|unit| unit.meta.is_withheld()) => ("withheld", WITHHELD.to_owned()),
         Ok(Health { ready: true, reason, .. }) if reason.is_empty() => ("ready", String::new()),
         Ok(Health { ready: true, reason, .. }) => ("degraded", reason),
         Ok(Health { reason, .. }) => ("starting", reason),
         Err(failure) => ("silent", failure.message),
     };
     match word {
-        "ready" => {}
+        "ready" | "withheld" => {}
         "silent" => problems.push(format!("{noun} does not answer: {note}")),
         _ if note.is_empty() => problems.push(format!("{noun} is {word}")),
         _ => problems.push(format!("{noun} is {word}: {note}")),
@@ -221,6 +245,9 @@ fn render(node: &Node, services: &str) -> String {
                 format!("{} cpus, {memory} memory, {available} available, load {:.2}", meta.cpus, stats.load_1),
             );
             line("Software:", format!("Linux {}, QEMU {}, cgroups {}", meta.kernel, meta.qemu, meta.cgroups));
+        }
+        None if node.services.iter().any(|row| row["name"] == "hypervisor" && row["health"] == "withheld") => {
+            line("Accelerator:", format!("not known: hypervisor does not run, {WITHHELD}"));
         }
         None => line("Accelerator:", "not known: hypervisor does not answer".to_owned()),
     }
@@ -298,6 +325,33 @@ mod tests {
         assert_eq!(problem(Ok(health(true, "pool x is red"))), ["storage is degraded: pool x is red"]);
         assert_eq!(problem(Ok(health(false, ""))), ["storage is starting"]);
         assert_eq!(problem(Err(Failure::unavailable("no socket"))), ["storage does not answer: no socket"]);
+    }
+
+    #[test]
+    fn a_daemon_that_roles_withhold_is_no_problem_and_one_that_was_stopped_is() {
+        let stopped = |reason: &str| Unit {
+            name: "storage".into(),
+            uid: acp_base::Uid::from_u128(1),
+            meta: acp_wire_model::unit::UnitMeta {
+                state: UnitState::Stopped,
+                reason: reason.to_owned(),
+                template: "storage".into(),
+                pid: None,
+                uid: 0,
+                restarts: 0,
+                exit: None,
+                since_ms: 0,
+            },
+            stats: acp_wire_model::unit::UnitStats::default(),
+        };
+        let look = |reason: &str| {
+            let mut problems = Vec::new();
+            let silent = Err(Failure::unavailable("no socket"));
+            let row = daemon("storage", &[stopped(reason)], silent, &mut problems).expect("a row");
+            (row["health"].clone(), problems)
+        };
+        assert_eq!(look(WITHHELD), (json!("withheld"), Vec::new()));
+        assert_eq!(look(""), (json!("silent"), vec!["storage does not answer: no socket".to_owned()]));
     }
 
     #[test]

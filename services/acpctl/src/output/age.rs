@@ -35,11 +35,6 @@ pub(crate) fn until(at_ms: u64, now_ms: u64) -> String {
     }
 }
 
-/// When something was, in universal time, to the second.
-pub(crate) fn instant(ms: u64) -> Option<String> {
-    jiff::Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok().map(|instant| instant.to_string())
-}
-
 fn two(ms: u64, unit: u64, name: &str, next: u64, next_name: &str) -> String {
     let (whole, rest) = (ms / unit, ms % unit / next);
     if whole < 10 && rest > 0 { format!("{whole}{name}{rest}{next_name}") } else { format!("{whole}{name}") }

@@ -1,9 +1,9 @@
 //! One value as a short text.
 
-use acp_base::ByteSize;
+use acp_base::{ByteSize, WallTime};
 use serde_json::Value;
 
-use super::{STALE_MS, age, instant, until};
+use super::{STALE_MS, age, until};
 
 /// How a value is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Style {
             Self::Percent => value.as_f64().map(|percent| format!("{percent:.0}%")),
             Self::Since => value.as_u64().map(|ms| age(now_ms.saturating_sub(ms))),
             Self::Until => value.as_u64().map(|ms| until(ms, now_ms)),
-            Self::Instant => value.as_u64().and_then(instant),
+            Self::Instant => value.as_u64().map(|ms| WallTime(ms).to_string()),
             Self::Joined => value.as_array().map(|elements| elements.iter().map(plain).collect::<Vec<_>>().join(",")),
             Self::Digest => value.as_str().map(|digest| digest.chars().take(DIGEST_DIGITS).collect()),
             Self::Count => value.as_array().map(|elements| elements.len().to_string()),

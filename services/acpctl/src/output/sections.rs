@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use acp_base::ByteSize;
+use acp_base::{ByteSize, WallTime};
 use serde_json::{Map, Value};
 
-use super::{age, cell::plain, instant};
+use super::{age, cell::plain};
 
 const HEAD: [&str; 6] = ["name", "kind", "uid", "version", "reporter", "age_ms"];
 const SECTIONS: [(&str, &str); 3] = [("spec", "Spec"), ("status", "Status"), ("stats", "Stats")];
@@ -85,7 +85,7 @@ fn scalar(key: &str, value: &Value) -> String {
     let number = value.as_u64();
     let text = match key {
         "age_ms" => number.map(age),
-        "since_ms" | "started_ms" | "ended_ms" | "joined_ms" | "time_ms" => number.and_then(instant),
+        "since_ms" | "started_ms" | "ended_ms" | "joined_ms" | "time_ms" => number.map(|ms| WallTime(ms).to_string()),
         _ if key.ends_with("_bytes") => number.map(|bytes| ByteSize(bytes).to_string()),
         _ if key.ends_with("_ms") => number.map(|ms| format!("{}.{:03}s", ms / 1000, ms % 1000)),
         _ if key.ends_with("_percent") => value.as_f64().map(|percent| format!("{percent:.1}%")),

@@ -198,7 +198,7 @@ async fn cluster_status_says_what_is_wrong() {
     let run = Bench::new(Cluster::Here, true).run("cluster status").await;
     assert_eq!(run.status, Some(75), "{run:?}");
     assert!(
-        run.out.contains("Leader:      n1, of 3 voters") && run.out.contains("epoch 1-0a, index 42"),
+        run.out.contains("Leader:      n1, of 3 voters") && run.out.contains("epoch 2-0a, index 42"),
         "{}",
         run.out
     );

@@ -1,4 +1,4 @@
-//! `event`, `object get --at`, `object diff`, `lease list`.
+//! `event`, `object get|list --at`, `object diff`, `lease list`.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,10 +7,11 @@ use acp_io_daemon::Router;
 use acp_wire_api::{
     Method,
     cluster::{
-        self, Get, GetAt, GetAtReply, GetReply, GetStatus, Lease, ListLeases, ListLeasesReply, LogEntry, ReadLog,
-        ReadLogReply, ReadLogRequest, Undo, VerifyLog, VerifyLogReply, WriteReply,
+        self, Get, GetAt, GetAtReply, GetReply, GetStatus, Lease, ListAt, ListAtReply, ListLeases, ListLeasesReply,
+        LogEntry, PastObject, ReadLog, ReadLogReply, ReadLogRequest, Undo, VerifyLog, VerifyLogReply, WriteReply,
     },
 };
+use acp_wire_model::Kind;
 use serde_json::{Value, json};
 
 use crate::node::{Node, database, system};
@@ -89,6 +90,25 @@ fn node() -> (Node, Heard) {
         })
     });
     let noted = Arc::clone(&heard);
+    router.stream::<ListAt, _, _>(move |call, sink| {
+        noted.lock().expect("no panic").push(json!(call.request));
+        async move {
+            if call.request.index > 44 {
+                return Err(Failure::not_found("entry 99 has not been ordered yet"));
+            }
+            let past = |name: &str| PastObject {
+                kind: Kind::System,
+                uid: WEB,
+                name: name.to_owned(),
+                version: 40,
+                spec: json!({ "cpus": 3, "memory_bytes": 268_435_456, "node": "n2", "nics": [] }),
+            };
+            let time_ms = 1_795_296_892_000;
+            sink.send(ListAtReply { objects: vec![past("db")], time_ms }).await?;
+            Ok(ListAtReply { objects: vec![past("web")], time_ms })
+        }
+    });
+    let noted = Arc::clone(&heard);
     router.once::<Get, _, _>(move |call| {
         noted.lock().expect("no panic").push(json!({ "linearizable": call.request.linearizable }));
         let is_node = call.request.uid == Some(N2);
@@ -107,8 +127,16 @@ fn node() -> (Node, Heard) {
         let lease = Lease { system: WEB, name: "web".parse().expect("a name"), node: None, term: 3, index: 43 };
         std::future::ready(Ok(ListLeasesReply { leases: vec![lease], index: 44 }))
     });
-    let played =
-        [ReadLog::NAME, GetStatus::NAME, GetAt::NAME, Get::NAME, Undo::NAME, VerifyLog::NAME, ListLeases::NAME];
+    let played = [
+        ReadLog::NAME,
+        GetStatus::NAME,
+        GetAt::NAME,
+        ListAt::NAME,
+        Get::NAME,
+        Undo::NAME,
+        VerifyLog::NAME,
+        ListLeases::NAME,
+    ];
     node.add("cluster", cluster::interface(), &played, router);
     (node, heard)
 }
@@ -139,7 +167,7 @@ async fn events_are_told_in_words_with_a_cursor_to_go_on_with() {
     let run = node.run("event list --from 39").await;
     assert!(run.status == Some(4) && run.err.contains("does not hold entry 39 any more: begin with 40"), "{run:?}");
     let asked: Vec<_> = heard.lock().expect("no panic").iter().filter_map(|heard| heard["from"].as_u64()).collect();
-    assert_eq!(asked, [1, 0, 0, 39], "the newest 100 of 44 are all");
+    assert_eq!(asked, [2, 0, 0, 39], "the newest 100 of 44 are all behind the anchor");
 }
 
 #[tokio::test]
@@ -195,6 +223,26 @@ async fn a_log_that_does_not_verify_fails_loudly() {
     assert!(run.status == Some(74) && run.out.contains("DOES NOT VERIFY: entry 42"), "{run:?}");
     let run = node.run("event verify -o json").await;
     assert!(run.status == Some(74) && run.out.contains("\"broken_at\": 42"), "{run:?}");
+}
+
+#[tokio::test]
+async fn objects_of_the_past_are_listed_without_states() {
+    let (node, heard) = node();
+    let run = node.run("object list system --at 40 --selector spec.node=n2").await;
+    let rows: Vec<Vec<&str>> = run.out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(rows, [vec!["NAME", "CPUS", "MEMORY"], vec!["db", "3", "256MiB"], vec!["web", "3", "256MiB"]]);
+    assert!(
+        !run.out.contains("STATE") && run.err.contains("entry 40 had been applied, ordered at 2026-11-21T21:34:52Z")
+    );
+    let selector = json!({ "path": "spec.node", "op": "eq", "value": "n2" });
+    let asked = json!({ "kind": "system", "selectors": [selector], "index": 40 });
+    assert_eq!(heard.lock().expect("no panic").last(), Some(&asked));
+    let rows = node.run("object list system --at 40 -o json").await.json();
+    assert_eq!((&rows[1]["name"], &rows[1]["version"], &rows[1]["index"]), (&json!("web"), &json!(40), &json!(40)));
+    assert_eq!((&rows[1]["status"], &rows[1]["time_ms"]), (&json!(null), &json!(1_795_296_892_000_u64)));
+    let run = node.run("object list system --at 99").await;
+    assert_eq!((run.status, run.err.as_str()), (Some(2), "error: entry 99 has not been ordered yet\n"));
+    assert_eq!(node.run("object list system --at 0").await.status, Some(64));
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ pub(crate) fn database(node: &str) -> Status {
         cluster: Uid::from_u128(9),
         node_uid: Uid::from_u128(1),
         node: node.parse().expect("a name"),
-        epoch: "1-0a".into(),
+        epoch: "2-0a".into(),
         index: 42,
         hash: String::new(),
         objects: 1,

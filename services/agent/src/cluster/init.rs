@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use acp_base::{Code, Failure};
+use acp_base::{Code, Failure, Uid};
 use acp_io_failpoint::point;
 use acp_wire_api::{
     agent::{InitClusterRequest, Joined},
@@ -31,13 +31,17 @@ pub(crate) async fn init(node: Arc<Node>, request: InitClusterRequest) -> Result
     let root_key_hash = request.root_key_hash;
     let ask =
         hub::InitClusterRequest { cluster: request.name, node: newcomer(&node, address, root_key_hash.clone()).await? };
-    let terms = Terms { me: ask.node.uid, address, root_key_hash, token: None, has_entered: true };
+    let mut terms = Terms { me: ask.node.uid, address, root_key_hash, token: None, has_entered: true };
     let id = "init";
     let mut hub = socket::connect(&node, "hub", None).await?;
     let admitted = match hub.call::<InitCluster>(&ask, id, HUB_LIMIT).await {
         Ok(admitted) => admitted,
         Err(refused) if matches!(refused.code, Code::FailedPrecondition | Code::AlreadyExists) => {
-            again(&node, &ask).await?.ok_or(refused)?
+            let admitted = again(&node, &ask).await?.ok_or(refused)?;
+            if request.address.is_none() {
+                terms.address = known_address(&admitted, terms.me).unwrap_or(terms.address);
+            }
+            admitted
         }
         Err(failure) => return Err(failure),
     };
@@ -45,7 +49,13 @@ pub(crate) async fn init(node: Arc<Node>, request: InitClusterRequest) -> Result
     settle(&node, admitted, Some(listener), terms).await
 }
 
-/// The cluster that this node has made before, and did not come to keep; nothing if the hub has another one.
+/// Where the cluster dials this node already.
+fn known_address(admitted: &Admitted, me: Uid) -> Option<SocketAddr> {
+    admitted.directory.nodes.iter().find(|member| member.uid == me)?.address.parse().ok()
+}
+
+/// The cluster whose log this node's hub has already, because this node has made it before and did not come to keep it, or
+/// because it was restored here; nothing if the hub has another one, or does not know the node.
 async fn again(node: &Node, ask: &hub::InitClusterRequest) -> Result<Option<Admitted>, Failure> {
     let mut hub = socket::connect(node, "hub", None).await?;
     hub.ask::<WatchDirectory>(&WatchDirectoryRequest { known: None, epoch: String::new() }).await?;

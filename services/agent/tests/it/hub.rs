@@ -296,6 +296,7 @@ impl Hub {
             checkpoint_key: if controller { "cc".repeat(32) } else { String::new() },
             parked: false,
             roles: vec![],
+            metadata: api::Metadata::default(),
             joined_ms: wall_now().0,
         };
         self.lock().brought.push(node.systems.clone());

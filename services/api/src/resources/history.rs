@@ -111,8 +111,8 @@ async fn list(call: Call) -> Result<Found<List<Told>>, Failure> {
         (_, Some(cursor)) => (0, Some(cursor.to_owned())),
         (Some(from), None) => (from, None),
         (None, None) => {
-            let newest = call.ask::<GetStatus>(Empty {}).await?.index;
-            ((newest + 1).saturating_sub(limit as u64).max(1), None)
+            let status = call.ask::<GetStatus>(Empty {}).await?;
+            ((status.index + 1).saturating_sub(limit as u64).max(status.anchor + 1), None)
         }
     };
     let request = ReadLogRequest { from, cursor, follow: false };

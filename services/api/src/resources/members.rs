@@ -4,8 +4,9 @@ use acp_base::{Failure, Name};
 use acp_wire_api::{
     Empty, Method,
     hub::{
-        Approve, JoinAsked, ListRequests, ListRoles, NodeRequest, Park, PlanRemove, Readdress, ReaddressRequest,
-        Reject, Rename, RenameRequest, Role, RoleRequest, SetRole, TokenRequest, Unpark,
+        Approve, JoinAsked, ListRequests, ListRoles, Metadata, MetadataRequest, NodeRequest, Park, PlanRemove,
+        Readdress, ReaddressRequest, Reject, Rename, RenameRequest, Role, RoleRequest, SetMetadata, SetRole,
+        TokenRequest, Unpark,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,13 @@ pub(super) fn operations() -> Vec<Operation> {
             readdress,
         )
         .calls::<Readdress>(),
+        Operation::post(
+            "/nodes/{node}/metadata",
+            "setMetadata",
+            "Notes values of a member under names, and forgets others.",
+            set_metadata,
+        )
+        .calls::<SetMetadata>(),
         Operation::act("/nodes/{node}/park", "parkNode", "Sets a member aside: it is expected to be away.", park)
             .calls::<Park>(),
         Operation::act("/nodes/{node}/unpark", "unparkNode", "Expects a member again.", unpark).calls::<Unpark>(),
@@ -90,6 +98,19 @@ struct NewAddress {
     address: String,
 }
 
+/// What is noted of a node.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SetMetadata)]
+struct NewMetadata {
+    /// Values from now on; others stay as they are.
+    #[serde(default)]
+    set: Metadata,
+    /// The names of values that are forgotten.
+    #[serde(default)]
+    unset: Vec<Name>,
+}
+
 /// What becomes of a role.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +139,10 @@ async fn rename(call: Call, NewName { to }: NewName) -> Result<Done, Failure> {
 
 async fn readdress(call: Call, NewAddress { address }: NewAddress) -> Result<Done, Failure> {
     done::<Readdress>(&call, ReaddressRequest { name: Some(call.path("node")?), address }).await
+}
+
+async fn set_metadata(call: Call, NewMetadata { set, unset }: NewMetadata) -> Result<Done, Failure> {
+    done::<SetMetadata>(&call, MetadataRequest { name: call.path("node")?, set, unset }).await
 }
 
 async fn park(call: Call) -> Result<Done, Failure> {

@@ -7,7 +7,7 @@ use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, ListMembers},
     cluster,
-    hub::{ListNodes, Member, NodePresence, NodeRequest, RemoveNode, Verdict},
+    hub::{ListNodes, Member, NodeFilter, NodePresence, NodeRequest, RemoveNode, Verdict},
     hypervisor::{GetNode, GetNodeReply},
 };
 use serde::Serialize;
@@ -115,7 +115,7 @@ async fn nodes(call: &Call) -> Result<Vec<Node>, Failure> {
 /// Who is online by the control plane's word; nobody's presence is known while it does not answer, or there is none.
 async fn presence(call: &Call) -> Result<BTreeMap<Name, NodePresence>, Failure> {
     let hub = call.client.service("hub").deadline(PRESENCE_TIMEOUT);
-    match hub.call::<ListNodes>(Empty {}).await {
+    match hub.call::<ListNodes>(NodeFilter::default()).await {
         Ok(reply) => Ok(reply.nodes.into_iter().map(|node| (node.node.name.clone(), node)).collect()),
         Err(failure) if failure.code == Code::PermissionDenied => Err(failure),
         Err(failure) => {

@@ -1,13 +1,15 @@
 //! Objects of any kind, with every slot as its reporter wrote it.
 
 use acp_base::{Failure, Uid};
-use acp_wire_api::cluster::{self, Get, GetAt, GetAtReply, GetAtRequest, GetRequest};
+use acp_wire_api::cluster::{
+    self, Get, GetAt, GetAtReply, GetAtRequest, GetRequest, ListAt, ListAtReply, ListAtRequest,
+};
 use acp_wire_model::{Kind, Object};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::views::part;
+use super::views::{Part, part};
 use crate::{
     answer::{Found, List},
     call::Call,
@@ -30,6 +32,14 @@ pub(super) fn operations() -> Vec<Operation> {
             show_at,
         )
         .calls::<GetAt>(),
+        Operation::get(
+            "/objects/{kind}/at/{index}",
+            "listObjectsAt",
+            "Lists what was asked of the objects of a kind when the entry of that index had been applied.",
+            list_at,
+        )
+        .paged()
+        .calls::<ListAt>(),
     ];
     all.into_iter().map(Operation::of_node).collect()
 }
@@ -75,4 +85,26 @@ async fn show_at(call: Call) -> Result<Found<PastObject>, Failure> {
     let was = call.ask::<GetAt>(GetAtRequest { kind, name, uid, node: None, index: call.path("index")? }).await?;
     let GetAtReply { uid, name, version, spec, time_ms } = was;
     Ok(Found(PastObject { kind, name, uid, version, spec, time_ms }))
+}
+
+/// The state of then is made anew for each part of the list.
+async fn list_at(call: Call) -> Result<Found<List<PastObject>>, Failure> {
+    let mut part = Part::new(&call, |object: &PastObject| (object.name.as_str(), object.uid))?;
+    let request = ListAtRequest { kind: Some(call.path("kind")?), selectors: Vec::new(), index: call.path("index")? };
+    let mut replies = call.service("cluster").stream::<ListAt>(request).await?.bounded();
+    while let Some(reply) = replies.next().await {
+        let ListAtReply { objects, time_ms } = reply?;
+        let was = |cluster::PastObject { kind, uid, name, version, spec }| PastObject {
+            kind,
+            name,
+            uid,
+            version,
+            spec,
+            time_ms,
+        };
+        if part.take(objects.into_iter().map(was)) {
+            break;
+        }
+    }
+    Ok(Found(part.into_list()))
 }

@@ -160,33 +160,66 @@ pub(crate) async fn show<V: View>(call: Call) -> Result<Found<V>, Failure> {
     Ok(Found(V::of(call.ask::<Get>(request).await?.object)))
 }
 
+/// The part of the objects of a kind that was asked for. What follows it is not waited for.
+pub(crate) async fn part(call: &Call, kind: Option<Kind>) -> Result<List<Object>, Failure> {
+    let mut part = Part::new(call, |object: &Object| (object.name.as_str(), object.uid))?;
+    let request = ListRequest { kind, selectors: Vec::new(), min_index: None };
+    let mut replies = call.service("cluster").stream::<ListObjects>(request).await?.bounded();
+    while let Some(reply) = replies.next().await {
+        if part.take(reply?.objects) {
+            break;
+        }
+    }
+    Ok(part.into_list())
+}
+
 /// Between an object's name and its id in `after`: no name holds it.
 const TIE: char = ',';
 
-/// The part of the objects of a kind that was asked for. What follows it is not waited for. Objects that lie on nodes may share
-/// a name: among those the id decides, and `next` names it where a part ends between them.
-pub(crate) async fn part(call: &Call, kind: Option<Kind>) -> Result<List<Object>, Failure> {
-    let (limit, after) = call.page()?;
-    let after = after.map(position).transpose()?;
-    let request = ListRequest { kind, selectors: Vec::new(), min_index: None };
-    let mut replies = call.service("cluster").stream::<ListObjects>(request).await?.bounded();
-    let mut items: Vec<Object> = Vec::new();
-    'read: while let Some(reply) = replies.next().await {
-        for object in reply?.objects.into_iter().filter(|object| is_behind(object, after.as_ref())) {
-            let is_enough = items.get(limit - 1).is_some_and(|last| last.name < object.name);
-            items.push(object);
+/// By what objects are in order.
+type Key<T> = fn(&T) -> (&str, Uid);
+
+/// The part of a list of objects that was asked for. Objects that lie on nodes may share a name: among those the id decides,
+/// and `next` names it where a part ends between them.
+pub(crate) struct Part<T> {
+    key: Key<T>,
+    limit: usize,
+    after: Option<Position>,
+    items: Vec<T>,
+}
+
+impl<T> Part<T> {
+    pub(crate) fn new(call: &Call, key: Key<T>) -> Result<Self, Failure> {
+        let (limit, after) = call.page()?;
+        Ok(Self { key, limit, after: after.map(position).transpose()?, items: Vec::new() })
+    }
+
+    /// Takes the next objects, which come in the order of their names. Answers whether the part is whole.
+    pub(crate) fn take(&mut self, objects: impl IntoIterator<Item = T>) -> bool {
+        for object in objects {
+            let (name, uid) = (self.key)(&object);
+            if !is_behind(name, uid, self.after.as_ref()) {
+                continue;
+            }
+            let is_enough = self.items.get(self.limit - 1).is_some_and(|last| (self.key)(last).0 < name);
+            self.items.push(object);
             if is_enough {
-                break 'read;
+                return true;
             }
         }
+        false
     }
-    items.sort_by(|one, other| (&one.name, one.uid).cmp(&(&other.name, other.uid)));
-    let rest = items.split_off(items.len().min(limit));
-    let next = items.last().zip(rest.first()).map(|(last, next)| match last.name == next.name {
-        true => format!("{}{TIE}{}", last.name, last.uid),
-        false => last.name.clone(),
-    });
-    Ok(List { items, next })
+
+    pub(crate) fn into_list(mut self) -> List<T> {
+        self.items.sort_by(|one, other| (self.key)(one).cmp(&(self.key)(other)));
+        let rest = self.items.split_off(self.items.len().min(self.limit));
+        let ends = self.items.last().zip(rest.first());
+        let next = ends.map(|(last, next)| match ((self.key)(last), (self.key)(next)) {
+            ((name, uid), (next, _)) if name == next => format!("{name}{TIE}{uid}"),
+            ((name, _), _) => name.to_owned(),
+        });
+        List { items: self.items, next }
+    }
 }
 
 /// A place in the list: behind this name, or behind this object among those of the name.
@@ -202,10 +235,10 @@ fn position(after: &str) -> Result<Position, Failure> {
     }
 }
 
-fn is_behind(object: &Object, after: Option<&Position>) -> bool {
+fn is_behind(name: &str, uid: Uid, after: Option<&Position>) -> bool {
     match after {
         None => true,
-        Some((name, None)) => object.name > *name,
-        Some((name, Some(uid))) => (object.name.as_str(), object.uid) > (name.as_str(), *uid),
+        Some((after, None)) => name > after.as_str(),
+        Some((after, Some(id))) => (name, uid) > (after.as_str(), *id),
     }
 }

@@ -57,6 +57,17 @@ async fn what_was_is_answered_and_undone() {
     let was = world.get("/v1/objects/system/web/at/17").await.json();
     assert_eq!((&was["spec"]["cpus"], &was["name"], &was["kind"]), (&json!(17), &json!("web"), &json!("system")));
     problem(&world.get("/v1/objects/system/web/at/x").await, 400, "InvalidArgument");
+    let (mut seen, mut target) = (Vec::new(), "/v1/objects/system/at/17?limit=1".to_owned());
+    loop {
+        let part = world.get(&target).await.json();
+        let item = &part["items"][0];
+        assert_eq!((&item["spec"]["cpus"], &item["time_ms"]), (&json!(17), &json!(5)));
+        seen.push((item["name"].clone(), item["uid"].clone()));
+        let Some(next) = part["next"].as_str() else { break };
+        target = format!("/v1/objects/system/at/17?limit=1&after={next}");
+    }
+    let id = |number: u128| json!(acp_base::Uid::from_u128(number));
+    assert_eq!(seen, [(json!("a"), id(1)), (json!("a"), id(2)), (json!("b"), id(3))], "part by part, each once");
     assert_eq!(world.get("/v1/objects/system/web?consistent=true").await.json()["name"], "web");
     assert_eq!(world.request("POST", "/v1/events/7/undo").key(&admin()).send().await.json()["index"], 9);
     problem(&world.request("POST", "/v1/events/7/undo").key(&reader()).send().await, 403, "PermissionDenied");
@@ -75,6 +86,8 @@ async fn the_quorum_and_its_members_are_seen_and_changed() {
     assert_eq!(act("/v1/nodes/n2/park").await, 204);
     assert_eq!(world.post("/v1/nodes/n2/rename", &json!({ "to": "b2" })).await.status, 204);
     assert_eq!(world.post("/v1/roles/edge", &json!({ "units": ["api"] })).await.status, 204);
+    let noted = json!({ "set": { "zone": "a", "rack": 12, "ssd": true }, "unset": ["note"] });
+    assert_eq!(world.post("/v1/nodes/n2/metadata", &noted).await.status, 204);
     let request = world.get("/v1/requests").await.json()["items"][0]["request"].as_str().map(str::to_owned);
     let request = request.expect("an id");
     assert_eq!(act(&format!("/v1/requests/{request}/approve")).await, 204);
@@ -84,9 +97,13 @@ async fn the_quorum_and_its_members_are_seen_and_changed() {
             json!({ "acp.hub.Park": { "name": "n2" } }),
             json!({ "acp.hub.Rename": { "name": "n2", "to": "b2" } }),
             json!({ "acp.hub.SetRole": { "name": "edge", "units": ["api"] } }),
+            json!({ "acp.hub.SetMetadata": { "name": "n2", "set": noted["set"], "unset": ["note"] } }),
             json!({ "acp.hub.Approve": { "uid": request } }),
         ]
     );
+    let half = world.post("/v1/nodes/n2/metadata", &json!({ "set": { "load": 0.5 } })).await;
+    problem(&half, 400, "InvalidArgument");
+    assert!(half.body.contains("a whole number"), "{half:?}");
     problem(&world.post("/v1/nodes/n2/rename", &json!({ "to": "../x" })).await, 400, "InvalidArgument");
 }
 

@@ -7,13 +7,12 @@ use acp_io_client::Client;
 use acp_wire_api::{
     Empty,
     agent::ListMembers,
-    cluster::{ControllerKey, FollowReply},
+    cluster::{ControllerKey, FollowReply, FollowRequest},
 };
 use tokio::{task::JoinSet, time::Instant};
 
 use super::Opened;
 use crate::{
-    intake::Position,
     peers::Peers,
     source::{Source, Stream, hubs, neighbours},
 };
@@ -40,11 +39,11 @@ pub(super) fn all(peers: &Peers, avoided: &BTreeMap<Source, Instant>) -> Vec<Sou
 
 /// The first that answers and has a quorum; without such, the first that answers. Hubs are asked before neighbours; each has a head
 /// start before the next one.
-pub(crate) async fn first(client: &Client, candidates: &[Source], position: &Position) -> Result<Opened, String> {
+pub(crate) async fn first(client: &Client, candidates: &[Source], request: &FollowRequest) -> Result<Opened, String> {
     let (hubs, neighbours): (Vec<&Source>, Vec<&Source>) = candidates.iter().partition(|source| source.is_hub());
     let (mut reasons, mut without_quorum) = (Vec::new(), Vec::new());
     for round in [hubs, neighbours] {
-        match race(client, &round, position, &mut without_quorum).await {
+        match race(client, &round, request, &mut without_quorum).await {
             Ok(opened) => return Ok(opened),
             Err(why) => reasons.extend(why),
         }
@@ -67,7 +66,7 @@ type Attempt = (Source, Result<(Stream, FollowReply), Failure>);
 async fn race(
     client: &Client,
     sources: &[&Source],
-    position: &Position,
+    request: &FollowRequest,
     without_quorum: &mut Vec<Opened>,
 ) -> Result<Opened, Vec<String>> {
     let mut attempts: JoinSet<Attempt> = JoinSet::new();
@@ -76,7 +75,7 @@ async fn race(
     loop {
         match waiting.next() {
             Some(source) => {
-                let (source, client, request) = (Source::clone(source), client.clone(), position.request());
+                let (source, client, request) = (Source::clone(source), client.clone(), request.clone());
                 attempts.spawn(async move {
                     let opened = source.open(&client, request).await;
                     (source, opened)

@@ -3,9 +3,10 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use acp_io_client::Client;
+use acp_wire_api::cluster::FollowRequest;
 
 use super::choice;
-use crate::{intake::Position, source::Source};
+use crate::source::Source;
 
 /// A search that is under way, or none.
 #[derive(Default)]
@@ -19,9 +20,9 @@ impl fmt::Debug for Search {
 
 impl Search {
     /// Asks these, the preferred one first. Only one that has a quorum is better.
-    pub(super) fn begin(client: Client, sources: Vec<Source>, position: Position) -> Self {
+    pub(super) fn begin(client: Client, sources: Vec<Source>, request: FollowRequest) -> Self {
         Self(Some(Box::pin(async move {
-            choice::first(&client, &sources, &position).await.is_ok_and(|opened| !opened.is_degraded())
+            choice::first(&client, &sources, &request).await.is_ok_and(|opened| !opened.is_degraded())
         })))
     }
 

@@ -43,7 +43,7 @@ fn rendered(views: &[View], now: BootInstant) -> Vec<Rendered<'_>> {
     views.iter().map(|view| view.rendered(now)).collect()
 }
 
-fn selectors(asked: Vec<api::Selector>) -> Result<Vec<Selector>, Failure> {
+pub(super) fn selectors(asked: Vec<api::Selector>) -> Result<Vec<Selector>, Failure> {
     Selector::check_count(asked.len())?;
     let convert = |selector: api::Selector| {
         let comparison = match selector.op {

@@ -13,7 +13,7 @@ use super::App;
 const ROOT_SERVICE: &str = "framework";
 
 pub(super) async fn publish(app: Arc<App>, call: Call<Publish>) -> Result<PublishReply, Failure> {
-    let reporter = format!("{}@{}", reporter(&call.caller), app.here());
+    let reporter = format!("{}@{}", reporter(&call.caller)?, app.here());
     let request = call.request;
     let publication = Publication {
         incarnation: request.incarnation,
@@ -31,16 +31,41 @@ fn slot_report(report: Report) -> SlotReport {
 }
 
 /// The service's noun; for root, `framework` if the process is the framework's and `root` if it is any other. This tells
-/// reporters apart, it protects nothing: root may say what it likes.
-fn reporter(caller: &Caller) -> String {
-    match caller.daemon() {
-        Some(noun) => noun.to_owned(),
-        None if caller.uid == 0 && is_process(caller.pid, ROOT_SERVICE) => ROOT_SERVICE.to_owned(),
-        None => caller.actor(),
+/// reporters apart, it protects nothing: root may say what it likes. Whoever has ended since it asked is neither: nobody would
+/// ever take back what it said as the other.
+fn reporter(caller: &Caller) -> Result<String, Failure> {
+    if let Some(noun) = caller.daemon() {
+        return Ok(noun.to_owned());
+    }
+    if caller.uid == 0 && name_of(caller.pid)?.strip_prefix("acp-") == Some(ROOT_SERVICE) {
+        return Ok(ROOT_SERVICE.to_owned());
+    }
+    Ok(caller.actor())
+}
+
+/// What the process is called.
+fn name_of(pid: u32) -> Result<String, Failure> {
+    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => Ok(name.trim_end().to_owned()),
+        Err(_gone) => Err(Failure::unavailable(format!("process {pid}, which reported, has ended"))),
     }
 }
 
-fn is_process(pid: u32, noun: &str) -> bool {
-    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    command.trim_end().strip_prefix("acp-") == Some(noun)
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use acp_base::Code;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_ended_reports_as_nobody() {
+        let own = name_of(std::process::id()).expect("it runs");
+        assert!(!own.is_empty() && !own.contains('\n'), "{own:?}");
+        let mut ended = Command::new("true").spawn().expect("it is there");
+        ended.wait().expect("it ends");
+        let failure = name_of(ended.id()).expect_err("it has ended");
+        assert_eq!(failure.code, Code::Unavailable);
+    }
 }

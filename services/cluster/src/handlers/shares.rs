@@ -24,6 +24,8 @@ const WATCHES_PER_STRANGER_MAX: usize = 128;
 /// Lists of all objects on their way to one user. Each holds references to up to 100,000 objects until its last batch is
 /// read, some megabytes; one more waits.
 const LISTINGS_PER_USER_MAX: usize = 16;
+/// Lists of the past on their way to one user: each holds a state of its own, which may be as large as the replica.
+const PAST_LISTINGS_PER_USER_MAX: usize = 1;
 
 /// All users' shares.
 #[derive(Debug, Default)]
@@ -37,12 +39,18 @@ pub(crate) struct Shares {
 pub(super) struct Share {
     watches: AtomicUsize,
     listings: Semaphore,
+    past_listings: Semaphore,
 }
 
 impl Share {
     /// Waits until one more list of objects may be on its way to this user.
     pub(super) async fn listing(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.listings.acquire().await.map_err(|_closed| Failure::internal("nobody closes the semaphore"))
+    }
+
+    /// The same of objects as they were.
+    pub(super) async fn past_listing(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.past_listings.acquire().await.map_err(|_closed| Failure::internal("nobody closes the semaphore"))
     }
 }
 
@@ -59,7 +67,11 @@ impl Shares {
             return share;
         }
         users.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Share { watches: AtomicUsize::new(0), listings: Semaphore::new(LISTINGS_PER_USER_MAX) });
+        let share = Arc::new(Share {
+            watches: AtomicUsize::new(0),
+            listings: Semaphore::new(LISTINGS_PER_USER_MAX),
+            past_listings: Semaphore::new(PAST_LISTINGS_PER_USER_MAX),
+        });
         users.insert(caller.uid, Arc::downgrade(&share));
         share
     }

@@ -43,7 +43,7 @@ impl Candidate {
         start: Position,
         controllers: &[ControllerKey],
     ) -> Result<Self, Failure> {
-        let opened = choice::first(client, sources, &start).await.map_err(Failure::unavailable)?;
+        let opened = choice::first(client, sources, &start.request(false)).await.map_err(Failure::unavailable)?;
         let (source, stream, first) = opened.into_parts();
         let mut keys = Keys::default();
         keys.extend(controllers);

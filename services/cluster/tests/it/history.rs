@@ -1,9 +1,12 @@
 //! Specs as they were, and entries taken back.
 
-use acp_base::Code;
+use acp_base::{Code, Failure};
 use acp_cluster::Config;
 use acp_dev_wait::wait_for_async;
-use acp_wire_api::cluster::{self as api, GetAtRequest, ReadLogRequest, UndoRequest, UpdateRequest};
+use acp_wire_api::cluster::{
+    self as api, GetAtRequest, ListAtReply, ListAtRequest, PastObject, ReadLogRequest, Selector, SelectorOp,
+    UndoRequest, UpdateRequest,
+};
 use acp_wire_model::Kind;
 use serde_json::json;
 
@@ -30,7 +33,10 @@ async fn a_spec_is_answered_as_it_was_and_a_change_taken_back() {
     let early = service.call::<api::GetAt>(at("a", made.index - 1)).await.expect_err("not yet there");
     assert_eq!(early.code, Code::NotFound);
     let future = service.call::<api::GetAt>(at("a", memory.index + 1)).await.expect_err("not yet ordered");
-    assert_eq!(future.code, Code::NotFound, "{future}");
+    assert!(
+        future.code == Code::NotFound && future.message.ends_with(&format!("is entry {}", memory.index)),
+        "it says how far the log goes: {future}"
+    );
 
     let undone = service.call::<api::Undo>(UndoRequest { index: cpus.index }).await.expect("nobody changed it since");
     assert_eq!(
@@ -43,6 +49,68 @@ async fn a_spec_is_answered_as_it_was_and_a_change_taken_back() {
     service.call::<api::Update>(update(json!({"memory_bytes": 256 << 20}))).await.expect("valid");
     let lost = service.call::<api::Undo>(UndoRequest { index: memory.index }).await.expect_err("changed since");
     assert_eq!(lost.code, Code::Conflict, "{lost}");
+    node.stop().await;
+}
+
+/// All replies to a list of the past.
+async fn list_at(node: &Node, request: ListAtRequest) -> Result<Vec<ListAtReply>, Failure> {
+    let mut replies = node.service().stream::<api::ListAt>(request).await?;
+    let mut all = Vec::new();
+    while let Some(reply) = next(&mut replies).await {
+        all.push(reply?);
+    }
+    Ok(all)
+}
+
+fn names(replies: &[ListAtReply]) -> Vec<String> {
+    replies.iter().flat_map(|reply| &reply.objects).map(|object| object.name.clone()).collect()
+}
+
+#[tokio::test]
+async fn objects_are_listed_as_they_were() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    let mut last = 0;
+    for number in 0..300 {
+        last = node.create(Kind::System, &format!("s{number:03}"), system()).await.expect("free").index;
+    }
+    let first = node.get(Kind::System, "s000").await.expect("declared");
+    let patch = json!({"cpus": 4});
+    let update = UpdateRequest { kind: Kind::System, uid: first.uid, patch, if_version: None };
+    node.service().call::<api::Update>(update).await.expect("valid");
+    let gone = node.get(Kind::System, "s001").await.expect("declared").uid;
+    let delete = api::DeleteRequest { kind: Kind::System, uid: gone };
+    let newest = node.service().call::<api::Delete>(delete).await.expect("declared").index;
+
+    let of = |index, path: &str, value: &str| {
+        let selector = Selector { path: path.into(), op: SelectorOp::Eq, value: value.into() };
+        ListAtRequest { kind: Some(Kind::System), selectors: vec![selector], index }
+    };
+    let systems = |index| ListAtRequest { kind: Some(Kind::System), selectors: vec![], index };
+    let replies = list_at(&node, systems(last)).await.expect("kept");
+    assert!(replies.len() > 2 && replies.iter().all(|reply| reply.time_ms > 1_600_000_000_000), "in batches");
+    assert_eq!(names(&replies), (0..300).map(|number| format!("s{number:03}")).collect::<Vec<_>>());
+    let was = PastObject {
+        kind: Kind::System,
+        uid: first.uid,
+        name: "s000".into(),
+        version: first.version,
+        spec: first.spec,
+    };
+    assert_eq!(replies[0].objects[0], was, "what was changed later is as it was");
+    assert_eq!(names(&list_at(&node, systems(newest)).await.expect("kept")).len(), 299);
+    assert_eq!(names(&list_at(&node, of(newest, "spec.cpus", "4")).await.expect("kept")), ["s000"]);
+    assert!(names(&list_at(&node, of(last, "spec.cpus", "4")).await.expect("kept")).is_empty());
+    let everything = ListAtRequest { kind: None, selectors: vec![], index: 1 };
+    assert_eq!(names(&list_at(&node, everything).await.expect("kept")), ["test"], "the first entry declares the node");
+
+    let refused = async |request| list_at(&node, request).await.expect_err("it cannot be answered");
+    let future = refused(systems(newest + 1)).await;
+    assert!(future.code == Code::NotFound && future.message.ends_with(&format!("is entry {newest}")), "{future}");
+    let reported = ListAtRequest { kind: Some(Kind::Job), ..systems(1) };
+    for request in [systems(0), of(last, "meta.state", "running"), of(last, "bogus", ""), reported] {
+        assert_eq!(refused(request).await.code, Code::InvalidArgument);
+    }
     node.stop().await;
 }
 
@@ -69,6 +137,10 @@ async fn specs_can_be_asked_for_back_to_the_anchor_and_not_before() {
         gone.code == Code::FailedPrecondition && gone.message.contains(&format!("is index {anchor}, ordered ")),
         "{gone}"
     );
+    assert!(gone.message.contains("ordered at 20") && gone.message.ends_with('Z'), "as people write times: {gone}");
+    let systems = |index| ListAtRequest { kind: Some(Kind::System), selectors: vec![], index };
+    assert_eq!(names(&list_at(&node, systems(anchor)).await.expect("kept")).len() as u64, anchor - 1);
+    assert_eq!(list_at(&node, systems(anchor - 1)).await.expect_err("before the anchor"), gone);
     node.stop().await;
 }
 

@@ -1,10 +1,12 @@
 //! What a replica does about its hub.
 
-use acp_base::{Change, Code};
+use acp_base::{Change, Code, EpochId, Uid};
+use acp_cluster::Config;
 use acp_core_cdb::State;
 use acp_dev_wait::wait_for_async;
 use acp_wire_api::cluster::{self as api, GetRequest};
 use acp_wire_model::{Kind, entry::Action};
+use serde_json::json;
 
 use crate::node::{LIMIT, Node, all, directory, system, valid};
 
@@ -76,7 +78,7 @@ async fn a_replica_that_missed_too_much_starts_from_a_snapshot() {
     let hub = node.hub().clone();
     node.stop().await;
     for number in 0..20_u128 {
-        let (name, uid) = (valid(&format!("s{number}")), acp_base::Uid::from_u128(1_000 + number));
+        let (name, uid) = (valid(&format!("s{number}")), Uid::from_u128(1_000 + number));
         hub.order("test", "", Action::Create { kind: Kind::System, name, uid, spec: system() }).expect("ordered");
     }
     hub.compact();
@@ -95,4 +97,56 @@ async fn a_replica_that_missed_too_much_starts_from_a_snapshot() {
     let node = Node::start(directory.path());
     assert_eq!(node.list(all(Kind::System)).await.expect("listed").len(), 22, "and so does the next life");
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_alone_goes_on_with_the_log_that_its_hub_was_given() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    let kept = node.create(Kind::System, "kept", system()).await.expect("free").uid;
+    let hub = node.hub().clone();
+    let (here, epoch) = (node.status().await.node_uid, EpochId { number: 4, id: Uid::from_u128(4) });
+    let restored = hub.state().alone(here, &valid("test"), epoch, Uid::from_u128(40));
+    node.create(Kind::System, "later", system()).await.expect("free");
+    node.stop().await;
+    hub.begin_with(&restored);
+    let node = Node::start(directory.path());
+    let followed = async || match node.status().await {
+        status if status.cluster == Uid::from_u128(40) => Ok(status.epoch),
+        status => Err(status.degraded),
+    };
+    let followed = wait_for_async("the other log", LIMIT, followed).await.expect("it is followed");
+    assert_eq!(followed, epoch.to_string());
+    let systems = node.list(all(Kind::System)).await.expect("listed");
+    assert_eq!(systems.iter().map(|system| (system.name.as_str(), system.uid)).collect::<Vec<_>>(), [("kept", kept)]);
+    node.create(Kind::System, "later", system()).await.expect("that log goes on");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_renamed_twice_is_known_by_the_name_between_and_by_no_other() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    let (cluster, uid) = (node.status().await.cluster, node.status().await.node_uid);
+    let member = json!({ "uid": uid, "name": "test", "address": "10.0.0.1:9932", "key": "ab".repeat(32) });
+    let init = json!({ "type": "init", "cluster": cluster, "name": "lab", "authority": "ab", "node": member });
+    let rename = |to: &str| json!({ "type": "rename", "node": uid, "to": to });
+    let mut last = 0;
+    for command in [init, rename("between"), rename("now")] {
+        let ordered = node.hub().order("test", "", Action::Membership { command }).expect("ordered");
+        assert_eq!(ordered.refused, None);
+        last = ordered.index;
+    }
+    let applied = async || match node.status().await {
+        status if status.index >= last => Ok(()),
+        status => Err(status.index),
+    };
+    wait_for_async("both names", LIMIT, applied).await.expect("they come");
+    node.stop().await;
+    // Its framework has learnt of the first name alone.
+    let node = Node::start_as("between", directory.path(), Config::default());
+    assert_eq!(node.status().await.node.as_str(), "now");
+    node.stop().await;
+    let failed = Node::start_as("other", directory.path(), Config::default()).failure().await;
+    assert!(failed.to_string().contains("belongs to node between, this node is called other"), "{failed}");
 }

@@ -101,7 +101,10 @@ async fn the_exit_code_contract_holds() {
     let Some(node) = Node::start("the_exit_code_contract_holds").await else { return };
     node.script("again", "c", "exit 78").await;
     let unit = node.wait_state("again@c", UnitState::Failed).await;
-    assert_eq!(unit.meta.reason, "ended with status 78: its configuration is wrong; its log says what");
+    assert_eq!(
+        unit.meta.reason,
+        "ended with status 78: its configuration or its files have to be mended; its log says what"
+    );
     assert_eq!(unit.meta.restarts, 0);
     node.script("again", "t", "exit 75").await;
     let unit = node.wait_unit("again@t", |unit| unit.meta.restarts >= 2).await;

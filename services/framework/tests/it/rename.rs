@@ -3,7 +3,7 @@
 use std::fs;
 
 use acp_dev_wait::{seen, wait_for_async};
-use acp_wire_api::{Empty, framework::GetHost};
+use acp_wire_api::{Empty, daemon::GetHealth, framework::GetHost};
 use acp_wire_model::unit::UnitState;
 
 use crate::{
@@ -48,6 +48,8 @@ async fn daemons_are_started_again_under_the_new_name_once_the_database_has_it()
         node.wait_state(daemon, UnitState::Ready).await;
     }
     assert_eq!(node.call::<GetHost>(Empty {}).await.expect("it answers").node, "a1");
+    let health = node.call::<GetHealth>(Empty {}).await.expect("it answers");
+    assert_eq!(health.node, "a1", "the framework itself, which is not started again");
     let after = pids(&node).await;
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
     let goes_on = node.unit("script@g").await.expect("known");

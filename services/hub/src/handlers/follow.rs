@@ -83,6 +83,9 @@ impl Follower {
     fn beginning(&self, request: &FollowRequest) -> Result<Beginning, Failure> {
         let at = *self.app.replica.position().borrow();
         let cluster = at.cluster.ok_or_else(|| self.app.seat.no_log())?;
+        if request.cluster != cluster && self.is_ours && request.any_cluster {
+            return Ok(Beginning::Anew);
+        }
         if request.cluster != cluster {
             let text = format!("this is the log of cluster {cluster}, not of {}", request.cluster);
             return Err(Failure::precondition(text));

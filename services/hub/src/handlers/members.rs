@@ -48,6 +48,12 @@ pub(super) async fn set_role(app: Arc<App>, call: Call<api::SetRole>) -> Result<
     app.command(command, &call.caller, &call.context).await.map(|_snapshot| Empty {})
 }
 
+pub(super) async fn set_metadata(app: Arc<App>, call: Call<api::SetMetadata>) -> Result<Empty, Failure> {
+    let api::MetadataRequest { name, set, unset } = call.request;
+    let command = Command::SetMetadata { node: app.named(&name)?, set, unset: unset.into_iter().collect() };
+    app.command(command, &call.caller, &call.context).await.map(|_snapshot| Empty {})
+}
+
 impl App {
     fn named(&self, name: &acp_base::Name) -> Result<Uid, Failure> {
         let snapshot = self.snapshot();

@@ -5,22 +5,11 @@ use std::sync::Arc;
 use acp_base::Failure;
 use acp_core_membership::Command;
 use acp_io_daemon::Call;
-use acp_wire_api::{
-    Empty,
-    hub::{self as api, Verdict},
-};
+use acp_wire_api::{Empty, hub as api};
 use acp_wire_model::{Kind, entry::Action};
-use tokio::time::{Duration, Instant};
 
 use super::App;
-use crate::{
-    ask::{Answer, Ask},
-    error::rejected,
-    snapshot::Snapshot,
-};
-
-/// How long the leader is asked who is there before this hub says what it knows itself.
-const NODES_LIMIT: Duration = Duration::from_secs(1);
+use crate::error::rejected;
 
 pub(super) async fn status(app: Arc<App>, _call: Call<api::GetStatus>) -> Result<api::HubStatus, Failure> {
     let snapshot = app.snapshot();
@@ -39,18 +28,6 @@ pub(super) async fn status(app: Arc<App>, _call: Call<api::GetStatus>) -> Result
         leader: leader.and_then(|leader| app.name_of(leader)),
         voters: count(voters),
     })
-}
-
-pub(super) async fn list(app: Arc<App>, _call: Call<api::ListNodes>) -> Result<api::ListNodesReply, Failure> {
-    let snapshot = app.snapshot();
-    let leader = app.seat.status().borrow().leader;
-    if let Some(leader) = leader.filter(|leader| Some(*leader) != app.replica.here()) {
-        let asked = app.seat.peers().ask(leader, &Ask::Nodes, Instant::now() + NODES_LIMIT).await;
-        if let Ok(Answer::Nodes(reply)) = asked {
-            return Ok(reply);
-        }
-    }
-    app.nodes(&snapshot)
 }
 
 pub(super) async fn remove(app: Arc<App>, call: Call<api::RemoveNode>) -> Result<Empty, Failure> {
@@ -84,33 +61,6 @@ pub(super) async fn leave(app: Arc<App>, call: Call<api::Leave>) -> Result<Empty
 }
 
 impl App {
-    /// The members as this hub knows them. Only the leader hears of every watch.
-    pub(super) fn nodes(&self, snapshot: &Snapshot) -> Result<api::ListNodesReply, Failure> {
-        let directory = snapshot.directory()?;
-        let nodes = directory.nodes.iter().map(|node| {
-            let (online, for_ms) = self.presence.of(node.uid);
-            let verdict = match (node.parked, online) {
-                (true, _) => Verdict::Parked,
-                (false, true) => Verdict::Online,
-                (false, false) => Verdict::Offline,
-            };
-            api::NodePresence { node: node.clone(), online, verdict, for_ms }
-        });
-        let age_ms = if self.seat.leads() { 0 } else { self.unheard_ms() };
-        Ok(api::ListNodesReply {
-            revision: directory.revision,
-            nodes: nodes.collect(),
-            age_ms,
-            degraded: self.degraded.reason(),
-        })
-    }
-
-    /// How long ago a majority was last heard, in milliseconds.
-    fn unheard_ms(&self) -> u64 {
-        let heard = self.seat.status().borrow().quorum_heard;
-        heard.map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX)).max(1)
-    }
-
     pub(super) fn name_of(&self, uid: acp_base::Uid) -> Option<acp_base::Name> {
         let snapshot = self.snapshot();
         let member = snapshot.state.members().get(&uid).map(|member| member.name.clone());

@@ -58,7 +58,7 @@ pub(super) async fn backup(app: Arc<App>, call: Call<api::Backup>) -> Result<Bac
 
 pub(super) async fn restore(app: Arc<App>, call: Call<api::Restore>) -> Result<QuorumStatus, Failure> {
     let api::RestoreRequest { backup, plan } = call.request;
-    let said = app.restorable(&backup)?;
+    let said = app.restorable(&backup).await?;
     if plan {
         return Ok(QuorumStatus { degraded: said, ..app.quorum() });
     }
@@ -88,25 +88,20 @@ impl App {
             .filter_map(|uid| self.name_of(*uid))
             .collect();
         Ok(format!(
-            "this hub has entry {}, ordered at {} ms since the Unix epoch; what the voters {} had acknowledged after it is lost; {since}",
+            "this hub has entry {}, ordered at {}; what the voters {} had acknowledged after it is lost; {since}",
             at.index,
-            at.time.0,
+            at.time,
             others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         ))
     }
 
     /// What restoring would do, in a sentence, or why it cannot be done.
-    fn restorable(&self, backup: &BackupReply) -> Result<String, Failure> {
+    async fn restorable(&self, backup: &BackupReply) -> Result<String, Failure> {
         if backup.version > BACKUP_VERSION {
             let text = format!("the backup has layout {}, this version reads up to {BACKUP_VERSION}", backup.version);
             return Err(Failure::precondition(text));
         }
-        if let Some(founded) = self.snapshot().state.founded() {
-            return Err(Failure::precondition(format!(
-                "this node is in the cluster {}: it has to leave first",
-                founded.name
-            )));
-        }
+        self.may_begin_with(backup).await?;
         let here = self.replica.here().ok_or_else(no_log)?;
         let (_image, state) = read_image(&backup.image)?;
         let is_whole = state.index() == backup.index
@@ -117,15 +112,46 @@ impl App {
                 "the backup's image is not what it says: it was changed or mixed with another",
             ));
         }
-        if !state.members().members().contains_key(&here) {
+        let (members, objects) = (state.members().members(), state.len());
+        let (index, name) = (backup.index, &backup.name);
+        if state.members().founded().is_none() && state.get(here).is_some() {
+            return Ok(format!("the log of this node alone begins anew at entry {index} with {objects} objects"));
+        }
+        if !members.contains_key(&here) {
             let text =
-                format!("the backup knows no member {here}, which this node is: restore it on a node that was one");
+                format!("the backup does not know node {here}, which this is: restore it on a node that it knows");
             return Err(Failure::precondition(text));
         }
-        let (members, objects) = (state.members().members().len(), state.len());
+        let members = members.len();
         Ok(format!(
-            "cluster {} begins anew at entry {} with {members} members and {objects} objects; this node orders, the others are offline until they rejoin",
-            backup.name, backup.index
+            "cluster {name} begins anew at entry {index} with {members} members and {objects} objects; this node orders, the others are offline until they are in the new epoch"
         ))
+    }
+
+    /// A node that is in no cluster may begin with a backup, and one that orders its cluster's log alone with one of that cluster:
+    /// other voters would go on without it.
+    async fn may_begin_with(&self, backup: &BackupReply) -> Result<(), Failure> {
+        let member_of = self.founding.member_of().await?.map(|cluster| cluster.uid);
+        let snapshot = self.snapshot();
+        let Some(founded) = snapshot.state.founded() else {
+            return match member_of {
+                None => Ok(()),
+                Some(_) => Err(Failure::precondition("this node is in a cluster: it has to leave first")),
+            };
+        };
+        let name = &founded.name;
+        let others = self.seat.status().borrow().voters.iter().filter(|uid| Some(**uid) != self.replica.here()).count();
+        let text = if founded.uid != backup.cluster {
+            format!("this node is in the cluster {name}, and the backup is not of it: it has to leave first")
+        } else if member_of != Some(founded.uid) {
+            format!(
+                "the log of cluster {name} is here already; acpctl cluster init {name} makes this node a member again"
+            )
+        } else if others > 0 {
+            format!("this node is in the cluster {name}, which has {others} more voters: it has to leave first")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::precondition(text))
     }
 }

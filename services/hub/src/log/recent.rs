@@ -6,11 +6,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use acp_core_cdb::Hash;
 
-/// Entries kept: some minutes of a busy cluster. Whoever is further behind is sent a snapshot, which is less by then.
-const ENTRIES_MAX: usize = 32_768;
+/// Entries kept: minutes of a busy cluster. Whoever is further behind is sent a snapshot, which is less by then.
+const ENTRIES_MAX: usize = 16_384;
 
-/// Bytes of entries kept.
-const BYTES_MAX: usize = 8 << 20;
+/// Bytes of entries kept: what the hub may take of a node's memory is promised.
+const BYTES_MAX: usize = 4 << 20;
 
 /// Entries in a page: what comes of one batch.
 const PAGE_ENTRIES_MAX: usize = 512;
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn what_is_too_much_is_forgotten_from_its_beginning() {
         let (recent, hashes) = chain(20, 1 << 20);
-        assert_eq!(recent.hash_at(21), None, "8 MiB are kept");
-        assert_eq!(recent.hash_at(22), Some(hashes[12]));
-        assert_eq!(recent.page(22, u64::MAX).expect("remembered").entries.len(), 2, "a page closes behind 1 MiB");
+        assert_eq!(recent.hash_at(25), None, "4 MiB are kept");
+        assert_eq!(recent.hash_at(26), Some(hashes[16]));
+        assert_eq!(recent.page(26, u64::MAX).expect("remembered").entries.len(), 2, "a page closes behind 1 MiB");
         let (recent, _hashes) = chain(ENTRIES_MAX + 5, 1);
         assert_eq!(recent.page(15, u64::MAX).map(|page| page.entries.len()), Some(512));
         assert!(recent.page(14, u64::MAX).is_none());

@@ -2,9 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use acp_base::{Change, Code, Failure};
+use acp_base::{Change, Code, Failure, WallTime};
 use acp_core_cdb::encode;
-use acp_io_daemon::wall_now;
 use acp_io_failpoint::point;
 use acp_io_raft::ProposeError;
 use acp_wire_model::entry::{Action, Entry};
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BYTES_MAX, Draft, ENTRIES_MAX, OrderError, Ordering};
 use crate::{
+    clocks::Clocks,
     log::{Applied, Batch, Blob, Decision, Replica},
     metrics,
     seat::Seat,
@@ -29,6 +29,7 @@ pub(crate) struct Proposer {
     waiting: VecDeque<Ordering>,
     replica: Replica,
     seat: Arc<Seat>,
+    clocks: Clocks,
 }
 
 /// What is proposed together.
@@ -39,8 +40,13 @@ struct Round {
 }
 
 impl Proposer {
-    pub(crate) fn new(queue: mpsc::Receiver<Ordering>, replica: Replica, seat: Arc<Seat>) -> Self {
-        Self { queue, waiting: VecDeque::new(), replica, seat }
+    pub(crate) const fn new(
+        queue: mpsc::Receiver<Ordering>,
+        replica: Replica,
+        seat: Arc<Seat>,
+        clocks: Clocks,
+    ) -> Self {
+        Self { queue, waiting: VecDeque::new(), replica, seat, clocks }
     }
 
     /// Runs until the drain.
@@ -107,7 +113,7 @@ impl Proposer {
         let raft = self.seat.raft().ok_or(OrderError::NotLeader)?;
         for _attempt in 0..ATTEMPTS_MAX {
             point("hub.batch.taken").map_err(|injected| failed(injected.into()))?;
-            let batch = self.stamp(drafts)?;
+            let batch = self.stamp(drafts, self.now().await)?;
             let applied = raft.propose(batch).await.map_err(refused)?;
             point("hub.batch.applied").map_err(|injected| failed(Failure::from(injected).changed(Change::Unknown)))?;
             match applied {
@@ -122,10 +128,16 @@ impl Proposer {
         Err(failed(Failure::unavailable("other leaders' entries came first each time")))
     }
 
-    fn stamp(&self, drafts: &[Draft]) -> Result<Vec<u8>, OrderError> {
+    /// The time, as most voters have it.
+    async fn now(&self) -> WallTime {
+        let voters = self.seat.status().borrow().voters.clone();
+        self.clocks.now(self.replica.here(), &voters).await
+    }
+
+    fn stamp(&self, drafts: &[Draft], now: WallTime) -> Result<Vec<u8>, OrderError> {
         let at = *self.replica.position().borrow();
         // Time does not go back in the log, whatever the clocks of its leaders say.
-        let time = wall_now().max(at.time);
+        let time = now.max(at.time);
         let first = at.index + 1;
         let entries = drafts.iter().zip(first..).map(|(draft, index)| {
             let no_epoch = || OrderError::Failed(Failure::precondition("no cluster was founded here"));

@@ -22,7 +22,7 @@ async fn without_a_cluster_it_says_so() {
     let status = node.status().await;
     assert_eq!((status.cluster, status.revision, status.nodes), (None, 0, 0));
     let told = [
-        node.call::<api::ListNodes>(Empty {}).await.map(drop),
+        node.call::<api::ListNodes>(api::NodeFilter::default()).await.map(drop),
         node.call::<api::ListKeys>(Empty {}).await.map(drop),
         node.call::<api::ListTokens>(Empty {}).await.map(drop),
         node.call::<api::Leave>(Empty {}).await.map(drop),

@@ -11,7 +11,7 @@ use acp_base::{Code, Failure};
 use acp_dev_wait::wait_for;
 use acp_io_client::{Client, ServiceClient};
 use acp_wire_api::{
-    Empty, Method,
+    Method,
     hub::{self as api, CreateTokenRequest, FoundRequest, InitClusterRequest, JoinRequest, NodeRequest},
 };
 
@@ -89,7 +89,7 @@ async fn live(process: &mut Process<'_>) {
         Err(failure) if failure.code == Code::NotFound && process.deaths > 0 => {}
         removed => drop(removed.expect("it is a member")),
     }
-    let nodes = process.call::<api::ListNodes>(Empty {}).await.expect("a list").nodes;
+    let nodes = process.call::<api::ListNodes>(api::NodeFilter::default()).await.expect("a list").nodes;
     assert_eq!(nodes.iter().map(|node| node.node.name.as_str()).collect::<Vec<_>>(), ["n1"]);
     let directory =
         process.call::<api::WatchDirectory>(api::WatchDirectoryRequest { known: None, epoch: String::new() }).await;

@@ -54,6 +54,7 @@ fn standing(state: &State) -> FollowRequest {
         epoch: identity.epoch.to_string(),
         index: state.index(),
         hash: state.hash().to_string(),
+        any_cluster: false,
     }
 }
 
@@ -62,7 +63,13 @@ async fn a_replica_goes_on_where_it_stands_also_after_a_restart() {
     let directory = directory();
     let (node, first) = Node::with_members(directory.path(), &[]).await;
     let founded = node.found(&first).await.expect("the same again");
-    let from = FollowRequest { cluster: founded.cluster, epoch: founded.epoch, index: 0, hash: "00".repeat(32) };
+    let from = FollowRequest {
+        cluster: founded.cluster,
+        epoch: founded.epoch,
+        index: 0,
+        hash: "00".repeat(32),
+        any_cluster: false,
+    };
     let mut state = State::default();
     assert!(!follow(&node, &mut state, from, node.applied().await).await, "every entry is there still");
     assert_eq!(state.members().members().len(), 1);
@@ -82,8 +89,13 @@ async fn who_is_on_another_chain_is_sent_the_state() {
     let (node, first) = Node::with_members(directory.path(), &[]).await;
     let founded = node.found(&first).await.expect("the same again");
     let last = node.applied().await;
-    let strayed =
-        FollowRequest { cluster: founded.cluster, epoch: founded.epoch.clone(), index: 1, hash: "ab".repeat(32) };
+    let strayed = FollowRequest {
+        cluster: founded.cluster,
+        epoch: founded.epoch.clone(),
+        index: 1,
+        hash: "ab".repeat(32),
+        any_cluster: false,
+    };
     let mut state = State::default();
     assert!(follow(&node, &mut state, strayed.clone(), last).await, "its history is another one");
     key(&node, "k1").await;
@@ -97,7 +109,10 @@ async fn who_is_on_another_chain_is_sent_the_state() {
     let newer = FollowRequest { epoch: "2-00000000".to_owned(), ..strayed.clone() };
     assert_eq!(refused(newer).await, Code::Unavailable, "this hub is behind");
     let other = FollowRequest { cluster: first.uid, ..strayed };
-    assert_eq!(refused(other).await, Code::FailedPrecondition, "another cluster's");
+    assert_eq!(refused(other.clone()).await, Code::FailedPrecondition, "another cluster's");
+    let mut anew = State::default();
+    let any = FollowRequest { any_cluster: true, ..other };
+    assert!(follow(&node, &mut anew, any, last + 1).await, "whoever takes any log is sent the state of this one");
     node.stop().await;
 }
 
@@ -107,7 +122,13 @@ async fn whoever_has_everything_is_told_so_at_once_and_again_and_again() {
     let second = Peer::new("n2", 2);
     let (node, first) = Node::with_members(directory.path(), &[&second]).await;
     let founded = node.found(&first).await.expect("the same again");
-    let from = FollowRequest { cluster: founded.cluster, epoch: founded.epoch, index: 0, hash: "00".repeat(32) };
+    let from = FollowRequest {
+        cluster: founded.cluster,
+        epoch: founded.epoch,
+        index: 0,
+        hash: "00".repeat(32),
+        any_cluster: false,
+    };
     let acting = node.acting(second.principal(PrincipalKind::Node)).await;
     let mut follower = acting.stream::<Follow>(&from).await;
     let (mut state, last) = (State::default(), node.applied().await);

@@ -3,6 +3,7 @@
 mod admission;
 mod crash;
 mod follow;
+mod hostile;
 mod node;
 mod nodes;
 mod peer;
@@ -14,5 +15,6 @@ mod requests;
 mod restart;
 mod secrets;
 mod session;
+mod view;
 mod watch;
 mod world;

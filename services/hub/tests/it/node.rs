@@ -143,7 +143,7 @@ impl Node {
     }
 
     pub(crate) async fn nodes(&self) -> Vec<api::NodePresence> {
-        self.call::<api::ListNodes>(Empty {}).await.expect("there is a cluster").nodes
+        self.call::<api::ListNodes>(api::NodeFilter::default()).await.expect("there is a cluster").nodes
     }
 
     /// A connection that speaks for a principal, as the agent's do.

@@ -91,6 +91,25 @@ async fn leadership_is_handed_over_and_an_ending_leader_hands_it_over_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_was_just_started_can_be_asked_to_lead() {
+    let mut world = World::of_three_voters().await;
+    for _time in 0..3 {
+        world.kill(1);
+        world.start_hub(1);
+        let back = wait_for_async("it to follow again", LIMIT, async || {
+            let status = world.hub(1).call::<api::GetQuorum>(Empty {}).await.map_err(|failure| failure.to_string())?;
+            let follows = status.degraded.is_empty() && status.leader == Some(valid("n1"));
+            if follows { Ok(()) } else { Err(format!("{status:?}")) }
+        });
+        back.await.expect("it follows");
+        for to in ["n2", "n1"] {
+            let asked = world.hub(0).call::<api::Transfer>(TransferRequest { to: Some(valid(to)) }).await;
+            asked.expect("it is elected at once");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_ends_gives_way_to_another_one() {
     let mut world = World::of_three_voters().await;
     let told = Instant::now();
@@ -181,7 +200,7 @@ async fn a_survivor_begins_a_new_epoch_and_the_others_come_back_into_it() {
     let status = world.hub(kept).call::<api::Recover>(plan(false)).await.expect("recovered");
     assert!(before.epoch.starts_with("1-") && status.epoch.starts_with("2-"), "{} {}", before.epoch, status.epoch);
     write(&world, kept, "after").await.expect("it orders alone");
-    let directory = world.hub(kept).call::<api::ListNodes>(Empty {}).await.expect("a list").nodes;
+    let directory = world.hub(kept).call::<api::ListNodes>(api::NodeFilter::default()).await.expect("a list").nodes;
     let controllers: Vec<_> = directory.iter().map(|node| node.node.controller).collect();
     assert_eq!(controllers, [false, true, false]);
 
@@ -216,8 +235,13 @@ async fn voters_of_another_cluster_or_epoch_are_refused_and_each_page_is_vouched
     write(&world, 0, "k").await.expect("it is ordered");
     let principal = world.peer(2).principal(PrincipalKind::Node);
     let follower = Acting::at(&world.socket(1), principal).await.expect("it listens");
-    let request =
-        acp_wire_api::cluster::FollowRequest { cluster, epoch: "1-x".to_owned(), index: 0, hash: "00".repeat(32) };
+    let request = acp_wire_api::cluster::FollowRequest {
+        cluster,
+        epoch: "1-x".to_owned(),
+        index: 0,
+        hash: "00".repeat(32),
+        any_cluster: false,
+    };
     let mut follower = follower.stream::<api::Follow>(&request).await;
     let mut entries = 0;
     while entries < index + 1 {
@@ -225,7 +249,7 @@ async fn voters_of_another_cluster_or_epoch_are_refused_and_each_page_is_vouched
         entries += u64::try_from(reply.entries.len()).expect("few");
         let Some(checkpoint) = reply.checkpoint else { continue };
         assert!(checkpoint.index <= reply.head, "{checkpoint:?} beyond {}", reply.head);
-        let keys = world.hub(1).call::<api::ListNodes>(Empty {}).await.expect("a list").nodes;
+        let keys = world.hub(1).call::<api::ListNodes>(api::NodeFilter::default()).await.expect("a list").nodes;
         let signer = keys.iter().find(|node| node.node.uid == checkpoint.signer).expect("a member");
         let message = acp_core_cdb::checkpoint_message(&checkpoint);
         let is_signed = acp_io_pki::is_signed_by(&signer.node.checkpoint_key, &message, &checkpoint.signature);

@@ -1,18 +1,70 @@
 //! Backups, and a log that begins anew.
 
-use acp_base::{Code, Failure};
+use std::path::Path;
+
+use acp_base::{Code, Failure, Uid};
+use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
-    Empty, Scope,
+    Empty, Method, Scope,
+    agent::{self, AgentStatus, GetStatus},
     hub::{self as api, BackupReply, BackupRequest, CreateKeyRequest, RecoverRequest, RestoreRequest},
 };
+use tokio::sync::watch;
 
 use crate::{
-    node::{Node, directory, valid},
+    node::{LIMIT, Node, directory, valid},
     peer::Peer,
 };
 
 async fn restore(node: &Node, backup: &BackupReply, plan: bool) -> Result<api::QuorumStatus, Failure> {
     node.call::<api::Restore>(RestoreRequest { backup: backup.clone(), plan }).await
+}
+
+async fn refused(node: &Node, backup: &BackupReply) -> Failure {
+    restore(node, backup, false).await.expect_err("it is refused")
+}
+
+async fn key(node: &Node, name: &str) {
+    let request = CreateKeyRequest { name: valid(name), scope: Scope::Read, lifetime_ms: None };
+    node.call::<api::CreateKey>(request).await.expect("a key");
+}
+
+/// Stands in for the node's agent, which says in which cluster the node is.
+struct Agent {
+    context: Context,
+    cluster: watch::Sender<Option<api::Cluster>>,
+}
+
+impl Agent {
+    fn start(directory: &Path, cluster: Option<api::Cluster>) -> Self {
+        let mut interface = agent::interface();
+        interface.methods.retain(|method| method.name == GetStatus::NAME);
+        let context = Context::for_test("agent", directory, vec![interface]);
+        let (cluster, told) = watch::channel(cluster);
+        let mut router = Router::new();
+        router.once::<GetStatus, _, _>(move |_call| {
+            let cluster = told.borrow().clone();
+            std::future::ready(Ok(AgentStatus {
+                node: Uid::from_u128(1),
+                name: valid("n1"),
+                cluster,
+                address: None,
+                certificate_until_ms: None,
+                revision: 0,
+                hub_heard_ms: None,
+                root_key_path: String::new(),
+                links: Vec::new(),
+            }))
+        });
+        context.serve(router).expect("it serves");
+        context.ready();
+        Self { context, cluster }
+    }
+
+    async fn stop(self) {
+        self.context.drain.cancel();
+        assert!(self.context.tasks.join(LIMIT).await, "tasks are left");
+    }
 }
 
 #[tokio::test]
@@ -23,22 +75,26 @@ async fn a_cluster_is_made_anew_from_its_backup() {
     let told = node.directory().await;
     let backup = node.call::<api::Backup>(BackupRequest {}).await.expect("a backup");
     assert!(backup.authority.contains("PRIVATE KEY") && !format!("{backup:?}").contains("PRIVATE"));
-    let refused = restore(&node, &backup, true).await.expect_err("this node is in a cluster");
-    assert_eq!(refused.code, Code::FailedPrecondition);
+    assert_eq!(refused(&node, &backup).await.code, Code::Unavailable, "whether it is in a cluster is not known");
     node.stop().await;
 
-    let node = Node::founded(new.path()).await;
+    let (node, agent) = (Node::founded(new.path()).await, Agent::start(new.path(), Some(told.cluster.clone())));
+    let member = refused(&node, &backup).await;
+    assert!(member.code == Code::FailedPrecondition && member.message.contains("has to leave first"), "{member}");
+    agent.cluster.send_replace(None);
     let said = restore(&node, &backup, true).await.expect("a plan").degraded;
     assert!(said.contains("cluster prod begins anew") && said.contains("2 members"), "{said}");
     assert_eq!(node.status().await.cluster, None, "a plan changes nothing");
     let damaged = BackupReply { index: backup.index + 1, ..backup.clone() };
-    assert_eq!(restore(&node, &damaged, false).await.expect_err("it was changed").code, Code::InvalidArgument);
+    assert_eq!(refused(&node, &damaged).await.code, Code::InvalidArgument);
     let status = restore(&node, &backup, false).await.expect("restored");
     assert!(status.epoch.starts_with("2-"), "{status:?}");
     let again = node.directory().await;
     assert_eq!((again.cluster.clone(), again.authority.clone()), (told.cluster.clone(), told.authority));
     let controllers: Vec<bool> = again.nodes.iter().map(|node| node.controller).collect();
     assert_eq!((controllers, again.epoch.clone()), (vec![true, false], status.epoch.clone()));
+    let here = refused(&node, &backup).await;
+    assert!(here.message.contains("acpctl cluster init prod makes this node a member"), "{here}");
     node.stop().await;
 
     let node = Node::start(new.path());
@@ -47,6 +103,43 @@ async fn a_cluster_is_made_anew_from_its_backup() {
     node.join(&token, &Peer::new("n3", 3)).await.expect("the old authority signs");
     assert_eq!(node.init(&first).await.expect("the same as before").directory.cluster, told.cluster);
     node.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn who_orders_alone_goes_back_to_a_backup_and_each_time_into_a_later_epoch() {
+    let directory = directory();
+    let (node, _first) = Node::with_members(directory.path(), &[]).await;
+    let cluster = node.directory().await.cluster;
+    let agent = Agent::start(directory.path(), Some(cluster));
+    key(&node, "before").await;
+    let backup = node.call::<api::Backup>(BackupRequest {}).await.expect("a backup");
+    for epoch in ["2-", "3-"] {
+        key(&node, "after").await;
+        let status = restore(&node, &backup, false).await.expect("restored");
+        assert!(status.epoch.starts_with(epoch), "above every epoch that this node has seen: {status:?}");
+        let names: Vec<String> = node.directory().await.keys.into_iter().map(|key| key.name).collect();
+        assert_eq!(names, ["before"]);
+    }
+    let other = BackupReply { cluster: Uid::from_u128(7), ..backup };
+    let refused = refused(&node, &other).await;
+    assert!(refused.message.contains("the backup is not of it"), "{refused}");
+    node.stop().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_node_alone_is_restored_on_that_node() {
+    let directory = directory();
+    let (node, agent) = (Node::founded(directory.path()).await, Agent::start(directory.path(), None));
+    let backup = node.call::<api::Backup>(BackupRequest {}).await.expect("a backup");
+    assert_eq!((backup.name.as_str(), backup.authority.as_str(), backup.index), ("", "", 1));
+    let said = restore(&node, &backup, true).await.expect("a plan").degraded;
+    assert_eq!(said, "the log of this node alone begins anew at entry 1 with 1 objects");
+    let status = restore(&node, &backup, false).await.expect("restored");
+    assert!(status.epoch.starts_with("2-") && node.applied().await == 2, "{status:?}");
+    node.stop().await;
+    agent.stop().await;
 }
 
 #[tokio::test]
@@ -55,20 +148,20 @@ async fn a_backup_is_restored_where_it_is_known_whose_node_it_is() {
     let (node, _first) = Node::with_members(old.path(), &[]).await;
     let backup = node.call::<api::Backup>(BackupRequest {}).await.expect("a backup");
     node.stop().await;
-    let node = Node::start(new.path());
+    let (node, agent) = (Node::start(new.path()), Agent::start(new.path(), None));
     node.found(&Peer::new("n7", 7)).await.expect("a log");
-    let refused = restore(&node, &backup, false).await.expect_err("nobody knows this node");
-    assert_eq!(refused.code, Code::FailedPrecondition);
+    let unknown = refused(&node, &backup).await;
+    assert!(unknown.code == Code::FailedPrecondition && unknown.message.contains("does not know node"), "{unknown}");
     assert!(!new.path().join("state/hub/authority.key").exists(), "nothing was changed");
     node.stop().await;
+    agent.stop().await;
 }
 
 #[tokio::test]
 async fn a_hub_whose_directory_was_lost_begins_with_the_state_that_its_node_has() {
     let directory = directory();
     let (node, first) = Node::with_members(directory.path(), &[]).await;
-    let request = CreateKeyRequest { name: valid("ci"), scope: Scope::Read, lifetime_ms: None };
-    node.call::<api::CreateKey>(request).await.expect("a key");
+    key(&node, "ci").await;
     let (told, image) = (node.directory().await, node.call::<api::Backup>(BackupRequest {}).await.expect("one").image);
     let state = node.state();
     node.stop().await;

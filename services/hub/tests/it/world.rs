@@ -2,7 +2,7 @@
 //! other hubs, names the node that speaks, and keeps the node's watch on the directory. Links can be cut.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, Command, Stdio},
@@ -20,6 +20,7 @@ use acp_wire_api::{
     hub::{self as api, Directory, QuorumStatus, WatchDirectory, WatchDirectoryRequest},
     principal::PrincipalKind,
 };
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,7 +42,12 @@ struct Ways {
     cut: CancellationToken,
     /// Nodes, by number from 0, that nobody reaches and that reach nobody.
     apart: BTreeSet<usize>,
+    /// What was said from one to another in conversations that began since somebody listens.
+    tap: Option<BTreeMap<(usize, usize), Vec<u8>>>,
 }
+
+/// As many bytes of each direction are kept.
+const TAP_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Member {
@@ -188,6 +194,19 @@ impl World {
         std::mem::take(&mut ways.cut).cancel();
     }
 
+    /// Listens from now on; conversations begin anew.
+    pub(crate) fn tap(&self) {
+        let mut ways = locked(&self.ways);
+        ways.tap = Some(BTreeMap::new());
+        std::mem::take(&mut ways.cut).cancel();
+    }
+
+    /// What one has said to another since.
+    pub(crate) fn tapped(&self, from: usize, to: usize) -> Vec<u8> {
+        let ways = locked(&self.ways);
+        ways.tap.as_ref().and_then(|tap| tap.get(&(from, to))).cloned().unwrap_or_default()
+    }
+
     pub(crate) fn heal(&self) {
         locked(&self.ways).apart.clear();
     }
@@ -291,8 +310,10 @@ impl Agent {
     }
 
     fn members(&self) -> ListMembersReply {
-        let nodes = locked(&self.known).as_ref().map(|directory| directory.nodes.clone()).unwrap_or_default();
-        ListMembersReply { nodes, revision: 0, age_ms: None }
+        let known = locked(&self.known);
+        let (nodes, epoch) =
+            known.as_ref().map(|directory| (directory.nodes.clone(), directory.epoch.clone())).unwrap_or_default();
+        ListMembersReply { nodes, revision: 0, epoch, age_ms: None }
     }
 
     async fn open(self, request: OpenRequest) -> Result<(OpenReply, impl FnOnce(Upgraded) -> Carried), Failure> {
@@ -301,12 +322,16 @@ impl Agent {
         let cut = self.way(to - 1)?;
         let here = to - 1 == self.number;
         let far = if here { None } else { Some(self.dial(to - 1).await?) };
-        let carry = move |mut near: Upgraded| -> Carried {
+        let (ways, way) = (Arc::clone(&self.ways), (self.number, to - 1));
+        let carry = move |near: Upgraded| -> Carried {
             Box::pin(async move {
-                let Some(mut far) = far else { return };
+                let Some(far) = far else { return };
+                let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (split(near), split(far));
+                let there = tapped_copy(&mut near_in, &mut far_out, |bytes| locked(&ways).hear(way, bytes));
                 tokio::select! {
                     () = cut.cancelled() => {}
-                    _ended = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    _ended = there => {}
+                    _ended = tokio::io::copy(&mut far_in, &mut near_out) => {}
                 }
             })
         };
@@ -359,6 +384,33 @@ impl Agent {
             }
             if !continues || !reply.degraded.is_empty() {
                 return Ok(());
+            }
+        }
+    }
+}
+
+impl Ways {
+    fn hear(&mut self, way: (usize, usize), bytes: &[u8]) {
+        let Some(heard) = self.tap.as_mut().map(|tap| tap.entry(way).or_default()) else { return };
+        if heard.len() + bytes.len() <= TAP_BYTES_MAX {
+            heard.extend_from_slice(bytes);
+        }
+    }
+}
+
+async fn tapped_copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    hear: impl Fn(&[u8]),
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 16 << 10];
+    loop {
+        match from.read(&mut bytes).await? {
+            0 => return Ok(()),
+            count => {
+                hear(&bytes[..count]);
+                to.write_all(&bytes[..count]).await?;
+                to.flush().await?;
             }
         }
     }

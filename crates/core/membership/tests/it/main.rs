@@ -2,6 +2,7 @@
 
 mod decisions;
 mod limits;
+mod metadata;
 mod model;
 mod property;
 mod requests;

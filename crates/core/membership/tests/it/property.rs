@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use acp_base::Uid;
 use acp_core_membership::{Command, NewKey, NewNode, NewToken, Outcome, RootKey, State, limits};
-use acp_wire_api::{Scope, hub::Directory};
+use acp_wire_api::{
+    Scope,
+    hub::{Directory, MetaValue, Metadata},
+};
 use proptest::prelude::*;
 
 use crate::model::{HOUR, NOW, address, digest, init, name, node, uid};
@@ -95,9 +98,30 @@ fn newer() -> impl Strategy<Value = Command> {
         2 => member().prop_map(|node| Command::SetController { node, checkpoint_key: Some("ab".repeat(32)) }),
         2 => member().prop_map(|node| Command::SetController { node, checkpoint_key: None }),
         1 => (0u32..7).prop_map(|wanted| Command::SetVoters { wanted }),
+        3 => (member(), metadata(), prop::collection::btree_set(key(), 0..2))
+            .prop_map(|(node, set, unset)| Command::SetMetadata { node, set, unset }),
         2 => (role(), few_names("u"), few_names("n"))
             .prop_map(|(name, units, nodes)| Command::SetRole { name, units, nodes }),
     ]
+}
+
+fn key() -> impl Strategy<Value = acp_base::Name> {
+    prop::sample::select(vec!["zone", "rack", "ssd"]).prop_map(name)
+}
+
+/// Mostly what can be; sometimes a text that is too long or steers a terminal, or more values than there can be.
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let value = prop_oneof![
+        3 => any::<bool>().prop_map(MetaValue::Flag),
+        3 => any::<i64>().prop_map(MetaValue::Number),
+        6 => "[a-z\"12]{0,3}".prop_map(MetaValue::Text),
+        1 => (255usize..258).prop_map(|length| MetaValue::Text("x".repeat(length))),
+        1 => Just(MetaValue::Text("\u{7}".to_owned())),
+    ];
+    let few = prop::collection::btree_map(key(), value, 0..3);
+    let many =
+        (30u16..36).prop_map(|count| (0..count).map(|at| (name(&format!("k{at}")), MetaValue::Flag(true))).collect());
+    prop_oneof![9 => few, 1 => many].prop_map(Metadata)
 }
 
 /// Mostly no time passes; sometimes an hour, or as long as certificates count.

@@ -43,7 +43,8 @@ fn view(conditions: &[Condition], voters: &BTreeSet<Uid>, wanted: u32) -> Option
     }
     let leader = voters.iter().rfind(|voter| members.get(voter).is_some_and(|member| member.online));
     let leader = *leader?;
-    Some(View { wanted, leader, members, voters: voters.clone(), learners: BTreeMap::new() })
+    let (voters, forgetful, learners) = (voters.clone(), BTreeSet::new(), BTreeMap::new());
+    Some(View { wanted, leader, members, voters, forgetful, learners })
 }
 
 fn online(view: &View, voters: &BTreeSet<Uid>) -> usize {
@@ -176,6 +177,29 @@ fn the_control_plane_grows_with_the_cluster() {
     assert_eq!(grown(&[Online; 7], 3), [1, 2, 3]);
     assert_eq!(grown(&[Online, Lost, Online, Online, Online], 5), [1, 3, 4], "who is away does not begin to vote");
     assert_eq!(grown(&[Online, Parked, Online], 5), [1], "who is set aside does not count");
+}
+
+#[test]
+fn a_voter_without_its_log_goes_and_comes_back_where_nobody_can_replace_it() {
+    let all = |count: u128| (1..=count).map(uid).collect::<BTreeSet<Uid>>();
+    for count in [3, 5] {
+        let mut conditions = vec![Condition::Online; usize::try_from(count).expect("few")];
+        conditions[1] = Condition::Lost;
+        let mut view = view(&conditions, &all(count), 5).expect("a leader");
+        assert_eq!(plan(&view), Step::Nothing, "its hub may only be away");
+        view.forgetful.insert(uid(2));
+        let without: BTreeSet<Uid> = all(count).into_iter().filter(|voter| *voter != uid(2)).collect();
+        assert_eq!(plan(&view), Step::SetVoters(without.clone()), "of {count}");
+        take(&mut view, Step::SetVoters(without));
+        // It votes no more: whether it is there is seen as of any other member.
+        view.members.insert(uid(2), Candidate { prepared: true, ..member(Condition::Online) });
+        view.forgetful.clear();
+        assert_eq!(rest(view).voters, all(count));
+    }
+    let spare = [Condition::Online, Condition::Lost, Condition::Online, Condition::Online];
+    let mut view = view(&spare, &all(3), 3).expect("a leader");
+    view.forgetful.insert(uid(2));
+    assert_eq!(rest(view).voters, [1, 3, 4].map(uid).into(), "another one takes its place");
 }
 
 #[test]

@@ -48,6 +48,9 @@ impl HubStandIn {
             if cluster == from.cluster && hash.as_deref() == Some(from.hash.as_str()) {
                 return Ok(from.index);
             }
+            if cluster != from.cluster && !from.any_cluster {
+                return Err(Failure::precondition("this is the log of another cluster"));
+            }
             log.image().map(|image| (log.base(), image.to_vec()))
         };
         let Some((index, image)) = pieces else { return Ok(0) };

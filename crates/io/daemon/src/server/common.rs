@@ -54,7 +54,7 @@ fn health(slot: &Slot) -> Result<Health, Failure> {
     Ok(Health {
         service: context.noun.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: context.node.to_string(),
+        node: context.node_now().to_string(),
         pid: std::process::id(),
         uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ready: context.health.is_announced(),

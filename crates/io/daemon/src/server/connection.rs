@@ -305,7 +305,7 @@ impl Connection {
     ) -> Result<(), Ended> {
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let trace = self.traced.map(|read| Trace {
-            node: Cow::Borrowed(self.shared.context.node.as_str()),
+            node: Cow::Owned(self.shared.context.node_now().to_string()),
             service: Cow::Borrowed(self.shared.context.noun),
             took_us: u64::try_from(read.elapsed().as_micros()).unwrap_or(u64::MAX),
         });

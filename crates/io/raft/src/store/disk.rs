@@ -32,6 +32,7 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
+const LEARNS: &str = "learns";
 
 /// The snapshot that counts.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -45,6 +46,8 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) group: Option<Uid>,
+    /// Whether it came to its group as a learner and no leader has called it a voter since.
+    pub(crate) learns: bool,
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
@@ -105,6 +108,7 @@ impl Disk {
         let purged: Option<LogId> = self.fact(PURGED)?;
         let recovered = Recovered {
             group: self.fact(GROUP)?,
+            learns: self.fact(LEARNS)?.unwrap_or(false),
             vote: self.fact(VOTE)?,
             committed: self.fact(COMMITTED)?,
             last: self.verify_log(purged)?,
@@ -207,7 +211,15 @@ impl Disk {
     }
 
     pub(crate) fn adopt(&mut self, group: Uid) -> Result<(), OpenError> {
-        self.transact("store the group", |write| write.fact(GROUP, &group))
+        self.transact("store the group", |write| {
+            write.fact(LEARNS, &true)?;
+            write.fact(GROUP, &group)
+        })
+    }
+
+    /// Its leader calls it a voter.
+    pub(crate) fn has_learned(&mut self) -> Result<(), OpenError> {
+        self.transact("store that it votes", |write| write.fact(LEARNS, &false))
     }
 
     pub(crate) fn truncate(&mut self, from: u64) -> Result<(), OpenError> {

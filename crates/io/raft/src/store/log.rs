@@ -19,8 +19,9 @@ use crate::{
     types::{Entry, LogId, StorageError, StorageIo, Types, Vote},
 };
 
-/// Bytes of entries kept in memory, for the machine and for peers that are up to date.
-const RECENT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of entries kept in memory, for the machine and for peers that are up to date: some full batches. Others' are read from
+/// the disk.
+const RECENT_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of entries in one message to a peer; a single larger entry travels alone.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;

@@ -74,10 +74,20 @@ pub(crate) struct Weather {
     pub(crate) delay_ms: u64,
 }
 
+/// A frame as it went out.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) frame: Vec<u8>,
+}
+
 #[derive(Clone)]
 pub(crate) struct Net {
     weather: Arc<Mutex<Weather>>,
     nodes: Arc<Mutex<BTreeMap<u64, Raft<Recorder>>>>,
+    /// What was sent, as long as somebody listens.
+    tap: Arc<Mutex<Option<Vec<Sent>>>>,
     tasks: Tasks,
 }
 
@@ -105,6 +115,9 @@ struct Door {
 impl Transport for Door {
     async fn call(&self, to: Uid, frame: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Unreachable> {
         let (net, me, to) = (self.net.clone(), self.me, number(to));
+        if let Some(heard) = &mut *lock(&net.tap) {
+            heard.push(Sent { from: me, to, frame: frame.clone() });
+        }
         let (done, answer) = tokio::sync::oneshot::channel();
         // In a task of its own: a frame arrives although its sender has stopped waiting.
         self.net.tasks.spawn("frame", async move {
@@ -153,7 +166,8 @@ impl Group {
     pub(crate) async fn of(seed: u64, nodes: u64, options: fn(Options) -> Options) -> Self {
         eprintln!("seed {seed}");
         let weather = Weather { dice: Dice(seed), cuts: BTreeSet::new(), loss: 0, delay_ms: 0 };
-        let net = Net { weather: Arc::new(Mutex::new(weather)), nodes: Arc::default(), tasks: Tasks::default() };
+        let weather = Arc::new(Mutex::new(weather));
+        let net = Net { weather, nodes: Arc::default(), tap: Arc::default(), tasks: Tasks::default() };
         let directory = tempfile::tempdir().expect("a directory");
         let mut group = Self { seed, directory, net, applied: BTreeMap::new(), acknowledged: Arc::default(), options };
         for node in 1..=nodes {
@@ -214,6 +228,16 @@ impl Group {
 
     pub(crate) fn weather(&self) -> MutexGuard<'_, Weather> {
         lock(&self.net.weather)
+    }
+
+    /// Listens from now on, to everything that is sent.
+    pub(crate) fn tap(&self) {
+        *lock(&self.net.tap) = Some(Vec::new());
+    }
+
+    /// What was heard since; listens no more.
+    pub(crate) fn tapped(&self) -> Vec<Sent> {
+        lock(&self.net.tap).take().expect("somebody listened")
     }
 
     /// Cuts, or mends, what goes from one to another.

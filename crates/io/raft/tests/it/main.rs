@@ -5,6 +5,7 @@
 mod disk;
 mod faults;
 mod group;
+mod hostile;
 mod members;
 mod network;
 #[path = "../../../store/tests/it/vfs.rs"]

@@ -174,3 +174,30 @@ async fn a_learner_hears_how_the_majority_is() {
     assert!(late.is_err(), "that entry never comes");
     group.end().await;
 }
+
+/// The founder has lost its log and is given it again, from when it was the only voter on: it must not take itself for that.
+#[tokio::test]
+async fn a_founder_that_lost_its_log_does_not_lead_by_what_it_is_given() {
+    let mut group = Group::of(65, 3, plain).await;
+    for number in 0..40 {
+        group.write(&format!("{number}")).await;
+    }
+    group.node(1).transfer(uid(2)).await.expect("it gives way");
+    group.stop(1).await;
+    std::fs::remove_dir_all(group.place(1)).expect("removed");
+    group.node(2).set_voters([2, 3].map(uid).into(), Former::Gone).await.expect("without it");
+    let term = group.status(2).term;
+    // What it is given comes slowly: it is at its beginning for a while.
+    group.weather().delay_ms = 60;
+    group.start(1).await;
+    group.node(2).add_learner(uid(1)).await.expect("a learner");
+    group.write("while it learns").await;
+    group.node(2).set_voters([1, 2, 3].map(uid).into(), Former::Gone).await.expect("a voter anew");
+    group.calm();
+    group.write("with its vote").await;
+    let now = group.status(2);
+    assert_eq!((now.term, now.is_leader()), (term, true), "nobody else has stood");
+    group.node(2).transfer(uid(1)).await.expect("it can lead again");
+    group.check(&[1, 2, 3]).await;
+    group.end().await;
+}

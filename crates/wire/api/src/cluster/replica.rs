@@ -16,6 +16,10 @@ pub struct FollowRequest {
     pub index: u64,
     /// The chain's hash there, 64 hexadecimal digits.
     pub hash: String,
+    /// Whether the log of another cluster is followed, too, from its state on, as a node on its own follows whichever log its hub
+    /// was given.
+    #[serde(default)]
+    pub any_cluster: bool,
 }
 
 /// See [`Follow`](super::Follow). The first reply says whether a snapshot comes: then its pieces, then entries. At least one reply comes every

@@ -4,18 +4,32 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    time::{Duration, Instant},
 };
 
-use acp_base::{ByteSize, Code, Failure};
-use acp_wire_api::hub::BackupReply;
+use acp_base::{ByteSize, Change, Code, Failure, Name, WallTime};
+use acp_client::home::CLUSTER;
+use acp_wire_api::{
+    Empty,
+    agent::{GetStatus, InitCluster, InitClusterRequest},
+    cluster,
+    hub::BackupReply,
+};
 use serde_json::json;
 
+use super::{AGENT, is_root_here, root_key_of};
 use crate::{
     error,
-    output::{ago, instant, now_ms, to_value},
+    output::{ago, now_ms, to_value},
     private_file::{self, Existing},
+    root_key,
     session::Session,
 };
+
+/// How long this node's database may take to follow the restored log, which lies beside it.
+const FOLLOWED_LIMIT: Duration = Duration::from_secs(15);
+/// How often it is asked meanwhile.
+const FOLLOWED_LOOK: Duration = Duration::from_millis(100);
 
 /// The largest backup that is read, in bytes: the state of a cluster has some megabytes.
 const BACKUP_BYTES_MAX: u64 = 1 << 30;
@@ -65,7 +79,7 @@ fn holding(backup: &BackupReply) -> String {
 
 pub(super) async fn restore(session: &mut Session, file: &Path, is_plan: bool) -> Result<u8, Failure> {
     let backup = read(file)?;
-    let made = instant(backup.time_ms).unwrap_or_default();
+    let made = WallTime(backup.time_ms);
     let age = ago(now_ms().saturating_sub(backup.time_ms));
     let held = format!("{} holds {}, made at {made}, {age}", file.display(), holding(&backup));
     if is_plan {
@@ -77,13 +91,57 @@ pub(super) async fn restore(session: &mut Session, file: &Path, is_plan: bool) -
     session.confirm(
         "begin a new epoch from this backup on this node; what was changed after the backup was made is lost",
     )?;
+    let name = backup.name.clone();
     let status = session.acp().quorum().restore(backup, false).await?;
-    let sentence = format!(
-        "node {} goes on in epoch {} as its only voter; the other members come back with: acpctl node rejoin",
-        status.node, status.epoch
-    );
+    let is_member = if name.is_empty() { true } else { become_member(session, &name).await? };
+    wait_followed(session, &status.epoch).await?;
+    let others = if name.is_empty() { "" } else { "; members that do not follow come back with: acpctl node rejoin" };
+    let sentence = format!("node {} goes on in epoch {} as its only voter{others}", status.node, status.epoch);
     session.out.done(&sentence, &to_value(&status)?)?;
+    if !is_member {
+        error::say("root of this node has no rights on the others: use a key (acpctl key create, --key-file)");
+    }
     Ok(crate::DONE)
+}
+
+/// Has the agent be a member of the cluster whose log its hub has now, unless it is one. Answers whether root of this node has
+/// rights on the others, as far as that is known.
+async fn become_member(session: &Session, name: &str) -> Result<bool, Failure> {
+    let before = session.call::<GetStatus>(AGENT, Empty {}).await?;
+    if before.cluster.is_some() {
+        return Ok(true);
+    }
+    let name: Name = name.parse().map_err(|error| Failure::invalid(format!("the backup's name: {error}")))?;
+    let root_key_hash = root_key_of(session, &before)?;
+    let request = InitClusterRequest { name: name.clone(), address: None, root_key_hash };
+    let joined = session.call::<InitCluster>(AGENT, request).await.map_err(|failure| {
+        let text =
+            format!("the log is restored; this node is no member yet, which acpctl cluster init {name} makes it");
+        failure.context(text).changed(Change::Partial)
+    })?;
+    if !joined.root_key && is_root_here(session) {
+        root_key::forget(before.root_key_path.as_ref())?;
+    }
+    Ok(joined.root_key)
+}
+
+/// Waits until this node's database is in the new epoch: what is read then is what the backup held.
+async fn wait_followed(session: &Session, epoch: &str) -> Result<(), Failure> {
+    let until = Instant::now() + FOLLOWED_LIMIT;
+    loop {
+        let status = session.daemon(CLUSTER)?.call::<cluster::GetStatus>(Empty {}).await?;
+        if status.epoch == epoch {
+            return Ok(());
+        }
+        if Instant::now() + FOLLOWED_LOOK >= until {
+            let text = format!(
+                "the log is restored; this node's database is in epoch {} still and not in {epoch}; see: acpctl cluster status",
+                status.epoch
+            );
+            return Err(Failure::unavailable(text).changed(Change::Partial));
+        }
+        tokio::time::sleep(FOLLOWED_LOOK).await;
+    }
 }
 
 fn read(file: &Path) -> Result<BackupReply, Failure> {

@@ -6,7 +6,7 @@ use acp_base::{Code, Failure, Name};
 use acp_wire_api::{
     Empty,
     agent::{GetStatus, ListMembers, ListMembersReply},
-    hub::{ListNodes, ListNodesReply, Member, NodePresence, Verdict},
+    hub::{ListNodes, ListNodesReply, Member, Metadata, NodeFilter, NodePresence, Verdict},
 };
 use acp_wire_model::Kind;
 use serde_json::{Value, json};
@@ -32,14 +32,14 @@ const COLUMNS: &[Column] = &[
 /// How long the control plane may take if the caller gives no time; this node's own list is at hand.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) async fn list(session: &mut Session) -> Result<u8, Failure> {
-    let rows = members(session).await?;
+pub(super) async fn list(session: &mut Session, filter: NodeFilter) -> Result<u8, Failure> {
+    let rows = members(session, filter).await?;
     session.out.list(&rows, COLUMNS)?;
     Ok(crate::DONE)
 }
 
 pub(super) async fn show(session: &mut Session, name: &Name) -> Result<u8, Failure> {
-    let mut rows = members(session).await?;
+    let mut rows = members(session, NodeFilter::default()).await?;
     let Some(at) = rows.iter().position(|row| row["name"] == name.as_str()) else {
         return Err(Failure::not_found(format!("there is no node {name}; see: acpctl node list")));
     };
@@ -49,23 +49,27 @@ pub(super) async fn show(session: &mut Session, name: &Name) -> Result<u8, Failu
         let links = status.links.iter().filter(|link| link.name == name.as_str());
         row["status"]["links"] = links.map(to_value).collect::<Result<Value, _>>()?;
     }
+    if session.out.is_for_people() {
+        // Names of values are an operator's: they are shown as they are given, and say nothing of units.
+        let metadata: Metadata = serde_json::from_value(row["spec"]["metadata"].take()).unwrap_or_default();
+        row["spec"]["metadata"] = json!(metadata.to_string());
+    }
     session.out.object(&row)?;
     Ok(crate::DONE)
 }
 
-/// The members as objects. Where they come from is said if it is not the control plane.
-async fn members(session: &Session) -> Result<Vec<Value>, Failure> {
-    let failure = match from_hub(session).await {
+/// The members as objects. Where they come from is said if it is not the control plane, which alone can filter.
+async fn members(session: &Session, filter: NodeFilter) -> Result<Vec<Value>, Failure> {
+    let is_all = filter == NodeFilter::default();
+    let failure = match from_hub(session, filter).await {
         Ok(reply) => {
-            if !reply.degraded.is_empty() {
-                let age = ago(reply.age_ms);
-                error::say(&format!("nothing can be changed: {}; who is online was seen {age}", reply.degraded));
-            }
-            return Ok(reply.nodes.iter().map(|node| of_hub(node, &reply, now_ms())).collect());
+            say_degraded(&reply.degraded, reply.age_ms);
+            let object = |node| of_hub(node, reply.revision, reply.age_ms, now_ms());
+            return Ok(reply.nodes.iter().map(object).collect());
         }
         Err(failure) => failure,
     };
-    if !matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition) {
+    if !is_all || !matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition) {
         return Err(failure);
     }
     let known = session.call::<ListMembers>(AGENT, Empty {}).await?;
@@ -73,9 +77,16 @@ async fn members(session: &Session) -> Result<Vec<Value>, Failure> {
     Ok(known.nodes.iter().map(|node| of_agent(node, &known)).collect())
 }
 
-async fn from_hub(session: &Session) -> Result<ListNodesReply, Failure> {
+/// Says why nothing can be changed, if so.
+pub(super) fn say_degraded(degraded: &str, age_ms: u64) {
+    if !degraded.is_empty() {
+        error::say(&format!("nothing can be changed: {degraded}; who is online was seen {}", ago(age_ms)));
+    }
+}
+
+async fn from_hub(session: &Session, filter: NodeFilter) -> Result<ListNodesReply, Failure> {
     let hub = session.service(HUB)?.deadline(session.timeout().unwrap_or(PATIENCE));
-    hub.call::<ListNodes>(Empty {}).await
+    hub.call::<ListNodes>(filter).await
 }
 
 /// A directory of revision 0 is that of a node on its own.
@@ -87,16 +98,21 @@ fn note(failure: &Failure, known: &ListMembersReply) -> String {
     format!("{failure}: these are the members as this node heard of them {age}; who is online is not known")
 }
 
-fn of_hub(presence: &NodePresence, reply: &ListNodesReply, now_ms: u64) -> Value {
-    let state = match presence.verdict {
+/// A member as the control plane sees it, as an object.
+pub(super) fn of_hub(presence: &NodePresence, revision: u64, age_ms: u64, now_ms: u64) -> Value {
+    let since_ms = presence.for_ms.map(|ms| now_ms.saturating_sub(ms));
+    let status = json!({ "state": state(presence), "since_ms": since_ms });
+    object(&presence.node, revision, status, HUB, Some(age_ms))
+}
+
+/// What the control plane takes a member for, in a word.
+pub(super) const fn state(presence: &NodePresence) -> &'static str {
+    match presence.verdict {
         Verdict::Parked => "parked",
         Verdict::Online => "online",
         Verdict::Offline if presence.online => "online",
         Verdict::Offline => "offline",
-    };
-    let since_ms = presence.for_ms.map(|ms| now_ms.saturating_sub(ms));
-    let status = json!({ "state": state, "since_ms": since_ms });
-    object(&presence.node, reply.revision, status, HUB, Some(reply.age_ms))
+    }
 }
 
 fn of_agent(node: &Member, known: &ListMembersReply) -> Value {
@@ -115,6 +131,7 @@ fn object(node: &Member, revision: u64, status: Value, reporter: &str, age_ms: O
             "controller": node.controller,
             "fingerprint": node.fingerprint,
             "joined_ms": node.joined_ms,
+            "metadata": node.metadata,
             "parked": node.parked,
             "roles": node.roles,
         },

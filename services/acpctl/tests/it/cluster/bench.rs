@@ -46,6 +46,8 @@ const HUB: &[&str] = &[
     hub::ListRoles::NAME,
     hub::SetRole::NAME,
     hub::ListNodes::NAME,
+    hub::WatchNodes::NAME,
+    hub::SetMetadata::NAME,
     hub::RemoveNode::NAME,
     hub::CreateToken::NAME,
     hub::ListTokens::NAME,
@@ -137,6 +139,7 @@ pub(super) fn member(number: u128) -> hub::Member {
         checkpoint_key: String::new(),
         parked: number == 3,
         roles: if number == 1 { vec![name("edge"), name("core")] } else { Vec::new() },
+        metadata: control::metadata(number),
         joined_ms: 1_000,
     }
 }
@@ -205,7 +208,12 @@ fn agent_router(heard: &Heard, cluster: Cluster, takes_root_key: bool, root_key:
     });
     router.once::<agent::ListMembers, _, _>(move |_call| {
         let revision = if cluster == Cluster::None { 0 } else { 7 };
-        answer(agent::ListMembersReply { nodes: vec![member(1), member(2)], revision, age_ms: Some(65_000) })
+        answer(agent::ListMembersReply {
+            nodes: vec![member(1), member(2)],
+            revision,
+            epoch: "1-0a".into(),
+            age_ms: Some(65_000),
+        })
     });
     router.upgrade::<agent::Open, _, _, _, _>(move |_call| {
         let reply = match cluster {
@@ -228,7 +236,11 @@ fn hub_router(heard: &Heard) -> Router {
         let (degraded, leader) = (String::new(), Some(name("n1")));
         answer(hub::HubStatus { cluster: Some(lab()), revision: 7, nodes: 3, online: 1, degraded, leader, voters: 3 })
     });
-    router.once::<hub::ListNodes, _, _>(|_call| {
+    let noted = heard.clone();
+    router.once::<hub::ListNodes, _, _>(move |call| {
+        if call.request != hub::NodeFilter::default() {
+            noted.note::<hub::ListNodes>(&call.request);
+        }
         let presence = |number, verdict: hub::Verdict, for_ms| {
             let online = verdict == hub::Verdict::Online;
             hub::NodePresence { node: member(number), online, verdict, for_ms }

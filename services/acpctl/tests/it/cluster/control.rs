@@ -1,5 +1,10 @@
 //! What the stand-ins say of voters, requests and roles.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use acp_base::{Failure, Uid};
 use acp_io_daemon::Router;
 use acp_wire_api::{
@@ -63,7 +68,51 @@ pub(super) fn backup() -> hub::BackupReply {
     }
 }
 
+/// What is noted of a node.
+pub(super) fn metadata(number: u128) -> hub::Metadata {
+    let zone = hub::MetaValue::Text("a".to_owned());
+    let noted = [("rack", hub::MetaValue::Number(12)), ("ssd", hub::MetaValue::Flag(true)), ("zone", zone)];
+    let of_second = noted.into_iter().filter(|_| number == 2).map(|(key, value)| (name(key), value));
+    hub::Metadata(of_second.collect())
+}
+
+/// The nodes as they are, then the end of one; each watch after the first has missed that one more has come.
+fn watch_nodes(router: &mut Router, heard: &Heard) {
+    let (heard, watches) = (heard.clone(), Arc::new(AtomicU32::new(0)));
+    router.stream::<hub::WatchNodes, _, _>(move |call, sink| {
+        heard.note::<hub::WatchNodes>(&call.request);
+        let is_first = watches.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            let event = |change, number, online| {
+                let verdict = if online { hub::Verdict::Online } else { hub::Verdict::Offline };
+                hub::NodeEvent {
+                    change,
+                    node: hub::NodePresence { node: member(number), online, verdict, for_ms: None },
+                }
+            };
+            let reply = |current, events| hub::WatchNodesReply {
+                revision: 7,
+                current,
+                events,
+                age_ms: 0,
+                degraded: String::new(),
+            };
+            let came = hub::NodeChange::Came;
+            if is_first {
+                sink.send(reply(true, vec![event(came, 1, true), event(came, 2, true)])).await?;
+                sink.send(reply(false, vec![event(hub::NodeChange::Offline, 2, false)])).await?;
+                return Err(Failure::unavailable("the hub is ending"));
+            }
+            sink.send(reply(true, [1, 2, 4].map(|number| event(came, number, number != 2)).to_vec())).await?;
+            sink.send(reply(false, vec![event(hub::NodeChange::Went, 4, true)])).await?;
+            std::future::pending().await
+        }
+    });
+}
+
 pub(super) fn add_to_hub(router: &mut Router, heard: &Heard) {
+    watch_nodes(router, heard);
+    done::<hub::SetMetadata>(router, heard);
     router.once::<hub::GetQuorum, _, _>(|_call| answer(quorum("n1", "")));
     noted::<hub::Transfer>(router, heard, |request| {
         quorum(request.to.as_ref().map_or("n2", |to: &acp_base::Name| to.as_str()), "")

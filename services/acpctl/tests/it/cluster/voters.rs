@@ -9,6 +9,7 @@ use super::{
     bench::{Bench, Cluster, TOKEN},
     control::{REQUEST, backup},
 };
+use crate::node::LIMIT;
 
 #[tokio::test]
 async fn voters_are_shown_with_how_far_each_is() {
@@ -102,6 +103,25 @@ async fn a_backup_is_private_whole_and_replaces_nothing_unasked() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_restored_is_a_member_of_the_backups_cluster() {
+    let bench = Bench::new(Cluster::None, true);
+    let file = bench.node.folder().join("lab.backup");
+    std::fs::write(&file, serde_json::to_vec(&backup()).expect("JSON")).expect("written");
+    let run = bench.run(&format!("cluster restore {} -y", file.display())).await;
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(run.out.starts_with("node n1 goes on in epoch 2-0a as its only voter; "), "{}", run.out);
+    let heard = bench.heard.take();
+    assert_eq!(heard[0].0, hub::Restore::NAME);
+    let (method, request) = &heard[1];
+    assert_eq!((*method, &request["name"], heard.len()), (agent::InitCluster::NAME, &json!("lab"), 2));
+    assert_eq!(
+        (request["root_key_hash"].is_string(), bench.root_key().exists()),
+        (true, true),
+        "root has its key again"
+    );
+}
+
+#[tokio::test]
 async fn a_node_without_a_token_asks_and_every_answer_has_its_status() {
     let bench = Bench::new(Cluster::None, true);
     for (member, status, said) in [
@@ -178,6 +198,81 @@ async fn members_are_renamed_moved_and_set_aside() {
     assert_eq!((run.status, run.out.lines().next()), (Some(4), Some("cannot remove n1: it is the last controller")));
     let roles = bench.run("role list").await.success();
     assert_eq!(roles.lines().nth(1).map(|line| line.split_whitespace().collect()), Some(vec!["edge", "api,hub", "n1"]));
+}
+
+#[tokio::test]
+async fn values_are_noted_of_nodes_with_their_types() {
+    let bench = Bench::new(Cluster::Here, true);
+    let said = bench.run("node set n2 zone=a ssd=true rack=12 serial=\"12\" --unset note,old").await.success();
+    assert_eq!(said, "node n2 is set\n");
+    assert_eq!(bench.run("node set n2 --unset zone").await.success(), said);
+    let set = json!({ "zone": "a", "ssd": true, "rack": 12, "serial": "12" });
+    assert_eq!(
+        bench.heard.take(),
+        [
+            (hub::SetMetadata::NAME, json!({ "name": "n2", "set": set, "unset": ["note", "old"] })),
+            (hub::SetMetadata::NAME, json!({ "name": "n2", "unset": ["zone"] })),
+        ]
+    );
+    for (line, why) in [
+        ("node set n2", "required"),
+        ("node set n2 zone", "not of the form NAME=VALUE"),
+        ("node set n2 zone=a zone=b", "zone is given twice"),
+    ] {
+        let run = bench.run(line).await;
+        assert!(run.status == Some(64) && run.err.contains(why), "{run:?}");
+    }
+    assert_eq!(bench.heard.take(), []);
+    let shown = bench.run("node show n2 -o json").await.json();
+    assert_eq!(shown["spec"]["metadata"], json!({ "rack": 12, "ssd": true, "zone": "a" }));
+    let shown = bench.run("node show n2").await.success();
+    let is_noted = |line: &str| line.split_whitespace().eq(["Metadata:", "rack=12", "ssd=true", "zone=a"]);
+    assert!(shown.lines().any(is_noted), "{shown}");
+}
+
+#[tokio::test]
+async fn filters_are_asked_of_the_control_plane_alone() {
+    let bench = Bench::new(Cluster::Here, true);
+    let line =
+        "node list --online --parked=no --controller=yes --role edge --service api --where zone=a --where rack!=12";
+    bench.run(line).await.success();
+    let conditions = json!([
+        { "name": "zone", "op": "eq", "value": "a" },
+        { "name": "rack", "op": "ne", "value": 12 },
+    ]);
+    let filter = json!({
+        "online": true, "parked": false, "controller": true, "role": "edge", "service": "api", "metadata": conditions,
+    });
+    assert_eq!(bench.heard.take(), [(hub::ListNodes::NAME, filter)]);
+    let run = bench.run("node list --where zone").await;
+    assert!(run.status == Some(64) && run.err.contains("not of the form NAME=VALUE or NAME!=VALUE"), "{run:?}");
+    let run = Bench::new(Cluster::Lost, true).run("node list --where zone=a").await;
+    assert_eq!((run.status, run.out.as_str()), (Some(6), ""), "this node knows who is a member, and cannot filter");
+}
+
+#[tokio::test]
+async fn nodes_are_followed_past_the_end_of_a_controller_and_nothing_is_told_twice() {
+    let bench = Bench::new(Cluster::Here, true);
+    let mut command = bench.node.command("node list --follow --where zone!=b");
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let mut child = child.expect("acpctl runs");
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().expect("piped")));
+    for expected in [
+        "came     n1  online  10.0.0.1:9932  edge,core",
+        "came     n2  online  10.0.0.2:9932  rack=12 ssd=true zone=a",
+        "offline  n2  offline  10.0.0.2:9932  rack=12 ssd=true zone=a",
+        "came     n4  online  10.0.0.4:9932",
+        "went     n4  online  10.0.0.4:9932",
+    ] {
+        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("it is told").expect("read");
+        assert!(line.as_ref().is_some_and(|line| line.ends_with(expected)), "{line:?} is not {expected}");
+    }
+    child.kill().await.expect("it runs");
+    let output = child.wait_with_output().await.expect("it ran");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("watch lost (the hub is ending"), "{err}");
+    let filter = json!({ "metadata": [{ "name": "zone", "op": "ne", "value": "b" }] });
+    assert_eq!(bench.heard.take(), [(hub::WatchNodes::NAME, filter.clone()), (hub::WatchNodes::NAME, filter)]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Interface, agent,
     agent::{AuthenticateReply, ListMembersReply, OpenReply, OpenRequest},
-    hub::Member,
+    hub::{Member, Metadata},
     principal::Principal,
 };
 use serde_json::{Value, json};
@@ -136,7 +136,13 @@ fn members() -> ListMembersReply {
         checkpoint_key: String::new(),
         parked: false,
         roles: Vec::new(),
+        metadata: Metadata::default(),
         joined_ms: 1,
     };
-    ListMembersReply { nodes: vec![member(2, "n2"), member(1, "test")], revision: 3, age_ms: Some(5) }
+    ListMembersReply {
+        nodes: vec![member(2, "n2"), member(1, "test")],
+        revision: 3,
+        epoch: "1-0a".into(),
+        age_ms: Some(5),
+    }
 }

@@ -51,6 +51,7 @@ pub(super) fn add(router: &mut Router, state: &Shared) {
     note::<hub::Rename>(router, state);
     note::<hub::Approve>(router, state);
     note::<hub::SetRole>(router, state);
+    note::<hub::SetMetadata>(router, state);
     router.once::<hub::ListRequests, _, _>(|_call| {
         let asked = JoinAsked {
             request: Uid::from_u128(0xa5),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use acp_base::{Failure, Uid};
 use acp_io_daemon::Router;
 use acp_wire_api::cluster::{
-    GetAt, GetAtReply, GetStatus, Lease, ListLeases, ListLeasesReply, LogEntry, ReadLog, ReadLogReply, Status, Undo,
-    VerifyLog, VerifyLogReply, WriteReply,
+    GetAt, GetAtReply, GetStatus, Lease, ListAt, ListAtReply, ListLeases, ListLeasesReply, LogEntry, PastObject,
+    ReadLog, ReadLogReply, Status, Undo, VerifyLog, VerifyLogReply, WriteReply,
 };
+use acp_wire_model::Kind;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -78,6 +79,19 @@ pub(super) fn add(router: &mut Router, state: &Shared, change: &watch::Sender<u6
         let spec = json!({ "cpus": call.request.index });
         let name = call.request.name.unwrap_or_default();
         std::future::ready(Ok(GetAtReply { uid: Uid::from_u128(3), name, version: 1, spec, time_ms: 5 }))
+    });
+    // Two that share a name, and one more, in two batches.
+    router.stream::<ListAt, _, _>(|call, sink| async move {
+        let spec = json!({ "cpus": call.request.index });
+        let past = |name: &str, uid| PastObject {
+            kind: call.request.kind.unwrap_or(Kind::System),
+            uid: Uid::from_u128(uid),
+            name: name.to_owned(),
+            version: 1,
+            spec: spec.clone(),
+        };
+        sink.send(ListAtReply { objects: vec![past("a", 2), past("a", 1)], time_ms: 5 }).await?;
+        Ok(ListAtReply { objects: vec![past("b", 3)], time_ms: 5 })
     });
     let asked = Arc::clone(state);
     router.once::<Undo, _, _>(move |call| {

@@ -50,10 +50,20 @@ pub(crate) struct Node {
     contexts: Arc<Vec<Context>>,
 }
 
-const PLAYED_BY_CLUSTER: [&str; 9] =
-    ["Get", "List", "Watch", "GetStatus", "ReadLog", "GetAt", "Undo", "VerifyLog", "ListLeases"];
-const PLAYED_BY_HUB: [&str; 9] =
-    ["CreateKey", "ListNodes", "GetQuorum", "Transfer", "Park", "Rename", "ListRequests", "Approve", "SetRole"];
+const PLAYED_BY_CLUSTER: [&str; 10] =
+    ["Get", "List", "Watch", "GetStatus", "ReadLog", "GetAt", "ListAt", "Undo", "VerifyLog", "ListLeases"];
+const PLAYED_BY_HUB: [&str; 10] = [
+    "CreateKey",
+    "ListNodes",
+    "GetQuorum",
+    "Transfer",
+    "Park",
+    "Rename",
+    "ListRequests",
+    "Approve",
+    "SetRole",
+    "SetMetadata",
+];
 
 /// The one job there is.
 pub(crate) const JOB: Uid = Uid::from_u128(0xb0b);
