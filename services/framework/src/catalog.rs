@@ -101,16 +101,15 @@ impl Catalog {
         });
         let order = start_order(&edges.collect()).map_err(|error| error.to_string())?;
         for (name, template) in &templates {
-            let named = [
-                ("requires", &template.requires),
-                ("after", &template.after),
-                ("stops_before", &template.stops_before),
-            ];
-            for (field, units) in named {
+            for (field, units) in [("requires", &template.requires), ("after", &template.after)] {
                 let is_boot = |needed: &&String| templates.get(*needed).is_some_and(|needed| needed.boot);
                 if let Some(needed) = units.iter().find(|needed| !is_boot(needed)) {
                     return Err(format!("template.{name}.{field}: {needed} is not started with the framework"));
                 }
+            }
+            // Whether it is started here does not matter: what is not, is gone before everything.
+            if let Some(other) = template.stops_before.iter().find(|other| !templates.contains_key(*other)) {
+                return Err(format!("template.{name}.stops_before: there is no template {other}"));
             }
         }
         let templates = templates.into_iter().map(|(name, template)| (name, Arc::new(template))).collect();
@@ -287,6 +286,15 @@ mod tests {
             "[template.a]\nboot = true\nprogram = \"a\"\nuser = \"root\"\nstops_before = [\"b\"]\n[template.b]\nboot = true\nprogram = \"b\"\nuser = \"root\"\nstops_before = [\"a\"]",
         );
         assert!(circle.starts_with("stops_before leaves no unit to stop first: "), "{circle}");
+        let nobody = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nstops_before = [\"y\"]");
+        assert_eq!(nobody, "template.x.stops_before: there is no template y");
+        assert!(
+            catalog(
+                "[template.agent]\nprogram = \"x\"\nuser = \"agent\"\n[template.api]\nprogram = \"x\"\nuser = \"api\""
+            )
+            .is_ok(),
+            "a node without an agent"
+        );
         let unknown = refused("[template.x]\nprogram = \"x\"\nuser = \"root\"\nfly = true");
         assert!(unknown.contains("unknown field `fly`"), "{unknown}");
     }
