@@ -175,6 +175,27 @@ impl Founding {
         Err(Failure::new(acp_base::Code::PermissionDenied, text))
     }
 
+    /// Whether the epoch of this hub's log has ended, because a later one has begun: with this number at another controller, or
+    /// by the directory that this node's agent has. Whoever goes on with it nevertheless orders what nobody keeps.
+    pub(crate) async fn is_superseded(&self, begun: u64) -> bool {
+        // Whoever was made ready for an epoch may be sent what was before it first.
+        let prepared = self.seat.take().await.prepared.as_ref().map_or(0, |prepared| epoch_number(&prepared.epoch));
+        let own = epoch_number(&self.replica.position().borrow().epoch_text());
+        if own == 0 || self.seat.has_begun().is_err() {
+            return false;
+        }
+        let own = own.max(prepared);
+        if begun > own {
+            return true;
+        }
+        let agent = self.client.own("agent").deadline(AGENT_LIMIT);
+        let here = self.replica.snapshot().state.founded().map(|founded| founded.uid);
+        let is_of_this =
+            |status: &acp_wire_api::agent::AgentStatus| status.cluster.as_ref().map(|ours| ours.uid) == here;
+        agent.call::<GetStatus>(Empty {}).await.is_ok_and(|status| is_of_this(&status))
+            && agent.call::<ListMembers>(Empty {}).await.is_ok_and(|members| epoch_number(&members.epoch) > own)
+    }
+
     /// Whether this node is no controller any more by a directory that is newer than this hub's log: it was away when others
     /// took its part.
     pub(crate) async fn was_dismissed(&self) -> bool {

@@ -41,10 +41,18 @@ pub(crate) async fn run(app: Arc<App>) {
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pruned: Option<Instant> = None;
     let mut dismissed: Option<Instant> = None;
+    let mut newest = app.seat.peers().newest_epoch();
     loop {
         tokio::select! {
             () = app.drain.cancelled() => return,
             _tick = period.tick() => {}
+            Ok(()) = newest.changed() => {}
+        }
+        let begun = *newest.borrow_and_update();
+        if app.founding.is_superseded(begun).await {
+            tracing::warn!("another epoch has begun elsewhere: this hub gives its part in the ended one up");
+            give_up(&app, Instant::now()).await;
+            continue;
         }
         if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE_PAUSE) && app.seat.leads() {
             pruned = Some(Instant::now());

@@ -18,7 +18,7 @@ use acp_io_client::Client;
 use acp_io_daemon::Tasks;
 use acp_io_raft::{Transport, Unreachable};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -67,12 +67,15 @@ struct Shared {
     tasks: Tasks,
     drain: CancellationToken,
     known: Mutex<BTreeMap<Uid, mpsc::Sender<Outgoing>>>,
+    /// The highest epoch that a peer was found in which has refused this hub.
+    newest: watch::Sender<u64>,
 }
 
 impl Peers {
     /// None yet; each is dialled when something is to be sent to it.
     pub(crate) fn new(client: Client, replica: Replica, tasks: Tasks, drain: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { client, replica, tasks, drain, known: Mutex::default() }) }
+        let (known, newest) = (Mutex::default(), watch::Sender::default());
+        Self { shared: Arc::new(Shared { client, replica, tasks, drain, known, newest }) }
     }
 
     /// Asks a peer and waits for its answer until the deadline.
@@ -96,6 +99,11 @@ impl Peers {
         drop(self.peer(to));
     }
 
+    /// The number of the newest epoch that a controller was found in which has refused this hub, and each higher one.
+    pub(crate) fn newest_epoch(&self) -> watch::Receiver<u64> {
+        self.shared.newest.subscribe()
+    }
+
     /// Hangs up on everybody who is not among these.
     pub(crate) fn keep(&self, wanted: impl Fn(Uid) -> bool) {
         self.known().retain(|uid, _| wanted(*uid));
@@ -116,8 +124,8 @@ impl Peers {
         }
         let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
         known.insert(uid, sender.clone());
-        let Shared { client, replica, tasks, drain, .. } = &*self.shared;
-        let dialler = dial::Dialler::new(uid, client.clone(), replica.clone(), outgoing);
+        let Shared { client, replica, tasks, drain, newest, .. } = &*self.shared;
+        let dialler = dial::Dialler::new(uid, client.clone(), replica.clone(), newest.clone(), outgoing);
         tasks.spawn("peer", dialler.run(drain.clone()));
         sender
     }

@@ -10,12 +10,15 @@ use std::{
     time::Duration,
 };
 
-use acp_base::{Failure, Uid};
+use acp_base::{Code, Failure, Uid};
 use acp_io_client::{Client, Upgraded};
-use acp_wire_api::hub::{Raft, RaftRequest};
+use acp_wire_api::{
+    Empty,
+    hub::{GetQuorum, Raft, RaftRequest},
+};
 use tokio::{
     io::AsyncWrite,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,7 +27,7 @@ use super::{
     AskError, Outgoing,
     frame::{Frame, Frames, Kind, write},
 };
-use crate::log::Replica;
+use crate::{founding::epoch_number, log::Replica};
 
 /// How long dialling may take. An election does not wait longer for anybody.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
@@ -50,12 +53,20 @@ pub(super) struct Dialler {
     peer: Uid,
     client: Client,
     replica: Replica,
+    newest: watch::Sender<u64>,
     outgoing: mpsc::Receiver<Outgoing>,
 }
 
 impl Dialler {
-    pub(super) const fn new(peer: Uid, client: Client, replica: Replica, outgoing: mpsc::Receiver<Outgoing>) -> Self {
-        Self { peer, client, replica, outgoing }
+    /// `newest` is told of epochs that have begun at peers.
+    pub(super) const fn new(
+        peer: Uid,
+        client: Client,
+        replica: Replica,
+        newest: watch::Sender<u64>,
+        outgoing: mpsc::Receiver<Outgoing>,
+    ) -> Self {
+        Self { peer, client, replica, newest, outgoing }
     }
 
     /// Runs until nobody wants this peer any more, or the drain.
@@ -69,7 +80,7 @@ impl Dialler {
     async fn keep(&mut self) {
         let mut pause = PAUSE_MIN;
         loop {
-            let dialled = dial(self.peer, &self.client, &self.replica);
+            let dialled = dial(self.peer, &self.client, &self.replica, &self.newest);
             let Some(dialled) = while_refusing(&mut self.outgoing, dialled).await else { return };
             match dialled {
                 Ok(way) => {
@@ -88,7 +99,7 @@ impl Dialler {
     }
 }
 
-async fn dial(peer: Uid, client: &Client, replica: &Replica) -> Result<Upgraded, Failure> {
+async fn dial(peer: Uid, client: &Client, replica: &Replica, newest: &watch::Sender<u64>) -> Result<Upgraded, Failure> {
     let at = *replica.position().borrow();
     let cluster = at.cluster.ok_or_else(|| Failure::precondition("no cluster was founded here"))?;
     let snapshot = replica.snapshot();
@@ -96,7 +107,16 @@ async fn dial(peer: Uid, client: &Client, replica: &Replica) -> Result<Upgraded,
     let name = &member.ok_or_else(|| Failure::not_found("it is no member any more"))?.name;
     let request = RaftRequest { cluster, epoch: at.epoch_text() };
     let hub = client.on(Some(name)).service("hub").deadline(DIAL_LIMIT);
-    hub.upgrade::<Raft>(request).await.map(|(_reply, way)| way)
+    let way = hub.upgrade::<Raft>(request).await.map(|(_reply, way)| way);
+    if way.as_ref().is_err_and(|refused| refused.code == Code::PermissionDenied)
+        && snapshot.is_controller(peer)
+        && let Ok(status) = client.on(Some(name)).service("hub").deadline(DIAL_LIMIT).call::<GetQuorum>(Empty {}).await
+    {
+        // It may have begun another epoch, in which this hub has no part.
+        let begun = epoch_number(&status.epoch);
+        newest.send_if_modified(|known| begun > std::mem::replace(known, begun.max(*known)));
+    }
+    way
 }
 
 /// Does something while nothing can be sent; none if nobody wants to send anything any more.
