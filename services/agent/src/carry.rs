@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     authority::Ground,
-    limits::{CLOCK_LOOK, QUIET},
+    limits::{CLOCK_LOOK, FIRST_WORD, QUIET},
     member::Member,
 };
 
@@ -66,7 +66,8 @@ async fn drained(pace: &Pace, drain: &CancellationToken) {
     drain.cancelled().await;
     loop {
         let seen = pace.moves.load(Ordering::Relaxed);
-        tokio::time::sleep(QUIET).await;
+        // Whoever has just opened it is about to say something.
+        tokio::time::sleep(if seen == 0 { FIRST_WORD } else { QUIET }).await;
         if !pace.is_asked.load(Ordering::Relaxed) && pace.moves.load(Ordering::Relaxed) == seen {
             return;
         }

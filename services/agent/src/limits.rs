@@ -97,6 +97,10 @@ pub(crate) const TIDY_PERIOD: Duration = Duration::from_secs(1);
 /// With the drain, a conversation in which nobody waits for an answer ends when it was quiet for this long.
 pub(crate) const QUIET: Duration = Duration::from_millis(100);
 
+/// How long a conversation on which nothing was said yet is kept in the drain: a caller on a busy machine, between its opening and
+/// its first call.
+pub(crate) const FIRST_WORD: Duration = Duration::from_secs(1);
+
 /// A refusal is logged once for each reason and origin within this window.
 pub(crate) const REFUSAL_WINDOW: Duration = Duration::from_secs(600);
 

@@ -69,17 +69,13 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteImage>) -> Result<Empty, F
         return Err(Failure::unavailable(text));
     }
     if let Err(failure) = api.cluster().call::<Delete>(DeleteRequest { kind: Kind::Image, uid }).await {
-        let is_there = match (failure.changed, failure.code) {
-            (Change::None, _) => Some(true),
-            // The cluster service went away; its successor knows.
-            (_, Code::Unavailable) => api.find_uid(Kind::Image, uid).await.ok().map(|found| found.is_some()),
-            // It is looked for later whether the object is gone.
-            _ => None,
-        };
-        if is_there == Some(true) {
+        if failure.changed == Change::None {
             api.records.forget_removal(uid);
+            return Err(failure);
         }
-        if is_there != Some(false) {
+        // That it is gone is certain; that it is there is not, because what is read may be older than what was ordered. Then it
+        // is looked for again and again, and the file goes when the object has gone.
+        if !matches!(api.find_uid(Kind::Image, uid).await, Ok(None)) {
             return Err(failure);
         }
     }
