@@ -20,6 +20,8 @@ use crate::limits::{ARRIVAL_MAX, SHUN};
 pub(crate) struct Controllers {
     /// Until when each of them comes last. As many as there are controllers, since others are forgotten.
     shunned: Mutex<BTreeMap<Uid, Instant>>,
+    /// With whom this node's session is.
+    heard: Mutex<Option<Uid>>,
 }
 
 impl Controllers {
@@ -50,6 +52,16 @@ impl Controllers {
     /// It is there.
     pub(crate) fn came(&self, uid: Uid) {
         self.lock().remove(&uid);
+    }
+
+    /// This node's session is with this one, or with none.
+    pub(crate) fn hears(&self, uid: Option<Uid>) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = uid;
+    }
+
+    /// Whether this node's session is with this one.
+    pub(crate) fn is_heard(&self, uid: Uid) -> bool {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) == Some(uid)
     }
 
     /// Whether it has failed lately.

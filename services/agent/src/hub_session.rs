@@ -82,6 +82,7 @@ impl Session {
             Ok(session) if session.degraded.is_empty() => {
                 tracing::info!(controller = %with.name, "the control plane is heard");
                 member.controllers.came(with.uid);
+                member.controllers.hears(Some(with.uid));
             }
             Ok(_) | Err(_) => member.controllers.failed(with.uid),
         }
@@ -101,6 +102,7 @@ impl Session {
                 }
             };
             tracing::warn!(controller = %self.with.name, reason = %failure, "a controller is not heard any more");
+            member.controllers.hears(None);
             member.controllers.failed(self.with.uid);
             // A link that stands and carries nothing would only be in the way.
             member.pool.forget(self.with.uid, Class::Control);

@@ -144,10 +144,14 @@ async fn find(node: &Node, member: &Arc<Member>, asked: &Asked) -> Result<Way, F
 async fn wait_for_single(node: &Node, member: &Arc<Member>, asked: &Asked) -> Result<Way, Failure> {
     loop {
         let mut failure = hub_session::none();
-        for to in member.controllers() {
-            if to.uid == member.me {
-                return locally(node, member, asked).await;
-            }
+        // A hub here that is not heard may have no log yet, or none any more.
+        let (own, others): (Vec<_>, Vec<_>) = member.controllers().into_iter().partition(|to| to.uid == member.me);
+        let is_own = !own.is_empty();
+        let is_well = member.controllers.is_heard(member.me) && !member.controllers.is_shunned(member.me);
+        if is_own && (others.is_empty() || is_well) {
+            return locally(node, member, asked).await;
+        }
+        for to in others {
             let limit = asked.left().min(hub_session::limit(member));
             if limit.is_zero() {
                 break;
@@ -160,6 +164,9 @@ async fn wait_for_single(node: &Node, member: &Arc<Member>, asked: &Asked) -> Re
                 }
             }
             member.controllers.failed(to.uid);
+        }
+        if is_own {
+            return locally(node, member, asked).await;
         }
         if asked.left() <= LOOK_PAUSE {
             return Err(failure.context(format!("{} did not come within the call's deadline", asked.request.service)));

@@ -28,6 +28,7 @@ use crate::{
     handlers::membership,
     log::{Batch, Replica},
     orders::{Draft, Orders},
+    peers::Begun,
     persist::{Prepared, Record},
     seat::{Seat, blocking, no_log},
 };
@@ -175,17 +176,18 @@ impl Founding {
         Err(Failure::new(acp_base::Code::PermissionDenied, text))
     }
 
-    /// Whether the epoch of this hub's log has ended, because a later one has begun: with this number at another controller, or
+    /// Whether the epoch of this hub's log has ended, because a later one of the same cluster has begun: at another controller, or
     /// by the directory that this node's agent has. Whoever goes on with it nevertheless orders what nobody keeps.
-    pub(crate) async fn is_superseded(&self, begun: u64) -> bool {
+    pub(crate) async fn is_superseded(&self, begun: Begun) -> bool {
         // Whoever was made ready for an epoch may be sent what was before it first.
         let prepared = self.seat.take().await.prepared.as_ref().map_or(0, |prepared| epoch_number(&prepared.epoch));
-        let own = epoch_number(&self.replica.position().borrow().epoch_text());
+        let at = *self.replica.position().borrow();
+        let own = epoch_number(&at.epoch_text());
         if own == 0 || self.seat.has_begun().is_err() {
             return false;
         }
         let own = own.max(prepared);
-        if begun > own {
+        if begun.cluster == at.cluster && begun.epoch > own {
             return true;
         }
         let agent = self.client.own("agent").deadline(AGENT_LIMIT);

@@ -45,6 +45,15 @@ pub(crate) enum AskError {
     Answered(Failure),
 }
 
+/// An epoch that has begun at a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// Of which cluster; of none before anything was found.
+    pub(crate) cluster: Option<Uid>,
+    /// Its number.
+    pub(crate) epoch: u64,
+}
+
 /// What is to be sent to a peer.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -67,8 +76,8 @@ struct Shared {
     tasks: Tasks,
     drain: CancellationToken,
     known: Mutex<BTreeMap<Uid, mpsc::Sender<Outgoing>>>,
-    /// The highest epoch that a peer was found in which has refused this hub.
-    newest: watch::Sender<u64>,
+    /// The newest epoch that a peer was found in which has refused this hub.
+    newest: watch::Sender<Begun>,
 }
 
 impl Peers {
@@ -99,8 +108,8 @@ impl Peers {
         drop(self.peer(to));
     }
 
-    /// The number of the newest epoch that a controller was found in which has refused this hub, and each higher one.
-    pub(crate) fn newest_epoch(&self) -> watch::Receiver<u64> {
+    /// The newest epoch that a controller was found in which has refused this hub, and each newer one.
+    pub(crate) fn newest_epoch(&self) -> watch::Receiver<Begun> {
         self.shared.newest.subscribe()
     }
 

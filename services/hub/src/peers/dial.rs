@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AskError, Outgoing,
+    AskError, Begun, Outgoing,
     frame::{Frame, Frames, Kind, write},
 };
 use crate::{founding::epoch_number, log::Replica};
@@ -53,7 +53,7 @@ pub(super) struct Dialler {
     peer: Uid,
     client: Client,
     replica: Replica,
-    newest: watch::Sender<u64>,
+    newest: watch::Sender<Begun>,
     outgoing: mpsc::Receiver<Outgoing>,
 }
 
@@ -63,7 +63,7 @@ impl Dialler {
         peer: Uid,
         client: Client,
         replica: Replica,
-        newest: watch::Sender<u64>,
+        newest: watch::Sender<Begun>,
         outgoing: mpsc::Receiver<Outgoing>,
     ) -> Self {
         Self { peer, client, replica, newest, outgoing }
@@ -99,7 +99,12 @@ impl Dialler {
     }
 }
 
-async fn dial(peer: Uid, client: &Client, replica: &Replica, newest: &watch::Sender<u64>) -> Result<Upgraded, Failure> {
+async fn dial(
+    peer: Uid,
+    client: &Client,
+    replica: &Replica,
+    newest: &watch::Sender<Begun>,
+) -> Result<Upgraded, Failure> {
     let at = *replica.position().borrow();
     let cluster = at.cluster.ok_or_else(|| Failure::precondition("no cluster was founded here"))?;
     let snapshot = replica.snapshot();
@@ -113,8 +118,12 @@ async fn dial(peer: Uid, client: &Client, replica: &Replica, newest: &watch::Sen
         && let Ok(status) = client.on(Some(name)).service("hub").deadline(DIAL_LIMIT).call::<GetQuorum>(Empty {}).await
     {
         // It may have begun another epoch, in which this hub has no part.
-        let begun = epoch_number(&status.epoch);
-        newest.send_if_modified(|known| begun > std::mem::replace(known, begun.max(*known)));
+        let begun = Begun { cluster: Some(cluster), epoch: epoch_number(&status.epoch) };
+        newest.send_if_modified(|known| {
+            let is_news = known.cluster != begun.cluster || known.epoch < begun.epoch;
+            *known = if is_news { begun } else { *known };
+            is_news
+        });
     }
     way
 }
