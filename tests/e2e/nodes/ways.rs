@@ -75,7 +75,9 @@ fn relayed(cluster: &Cluster) -> Result<()> {
     block(cluster, false)?;
     called?;
     cluster.wait_united()?;
-    cluster.run(At::N1, &["hub", "transfer", "n1"])?;
+    wait_for("n1 to be asked to lead", LIMIT, || {
+        cluster.run(At::N1, &["hub", "transfer", "n1"]).map_err(|error| format!("{error:#}"))
+    })?;
     cluster.run(At::N1, &["cluster", "voters", "1"])?;
     let called = wait_controllers(cluster, &["n1"]).and_then(|()| {
         view::seen_from_everywhere(cluster)?;

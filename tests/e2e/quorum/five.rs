@@ -119,6 +119,15 @@ impl Five {
         })
     }
 
+    /// Has a node lead. Whoever was started a moment ago may have to be asked twice: the others do not hear it yet.
+    pub(super) fn hand_over_to(&self, number: usize) -> Result<()> {
+        wait_for(&format!("n{number} to be asked to lead"), LIMIT, || {
+            self.run(1, &["hub", "transfer", &format!("n{number}")]).map_err(|error| format!("{error:#}"))
+        })?;
+        ensure!(self.leader()? == number, "n{number} does not lead");
+        Ok(())
+    }
+
     /// Kills everything of a node.
     pub(super) fn kill(&self, number: usize) -> Result<()> {
         self.lab().kill(name(number)?, None)

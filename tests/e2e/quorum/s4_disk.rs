@@ -69,10 +69,8 @@ fn take_disk(five: &Five, number: usize, disk: Mount) -> Result<()> {
 }
 
 fn without_room(five: &Five, victim: usize, disk: &Mount) -> Result<()> {
-    let name = format!("n{victim}");
     wait_votes(five, victim, LIMIT)?;
-    five.run(1, &["hub", "transfer", &name])?;
-    ensure!(five.leader()? == victim, "{name} does not lead");
+    five.hand_over_to(victim)?;
     let daemon = five.unit(victim, "hub")?;
     let registers = Registers::declare(five)?;
     let filler = disk.fill()?;

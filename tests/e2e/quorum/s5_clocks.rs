@@ -49,7 +49,7 @@ fn jumps(five: &Five, clock: &Clock, guests: &Guests) -> Result<()> {
     let tokens = tokens(five)?;
     // It has just come to lead when it looks for the first time what has ended by its clock.
     clock.jump(five, JUMPS[0].0, JUMPS[0].1)?;
-    five.run(1, &["hub", "transfer", &format!("n{HOST}")])?;
+    five.hand_over_to(HOST)?;
     let (term, from) = (five.quorum(five.leader()?)?.term, five.status(1)?["index"].as_u64().context("an index")?);
     let registers = Registers::declare(five)?;
     registers.beside(|registers| {
