@@ -16,7 +16,7 @@ use acp_io_daemon::new_uid;
 use acp_io_pki::{Authority, CheckpointKey};
 use acp_wire_api::{
     Empty,
-    agent::{GetStatus, ListMembers},
+    agent::{GetStatus, ListMembers, ListMembersReply},
     cluster::ControllerKey,
     hub::{BackupReply, Cluster, FoundReply, FoundRequest, PrepareReply, PrepareRequest},
 };
@@ -190,26 +190,26 @@ impl Founding {
         if begun.cluster == at.cluster && begun.epoch > own {
             return true;
         }
+        self.directory_here().await.is_some_and(|members| epoch_number(&members.epoch) > own)
+    }
+
+    /// The directory that this node's agent has, if it is of the cluster of this hub's log.
+    async fn directory_here(&self) -> Option<ListMembersReply> {
+        let cluster = self.replica.snapshot().state.founded()?.uid;
+        let ours = self.member_of().await.ok()??;
         let agent = self.client.own("agent").deadline(AGENT_LIMIT);
-        let here = self.replica.snapshot().state.founded().map(|founded| founded.uid);
-        let is_of_this =
-            |status: &acp_wire_api::agent::AgentStatus| status.cluster.as_ref().map(|ours| ours.uid) == here;
-        agent.call::<GetStatus>(Empty {}).await.is_ok_and(|status| is_of_this(&status))
-            && agent.call::<ListMembers>(Empty {}).await.is_ok_and(|members| epoch_number(&members.epoch) > own)
+        let members = agent.call::<ListMembers>(Empty {}).await.ok()?;
+        (ours.uid == cluster).then_some(members)
     }
 
     /// Whether this node is no controller any more by a directory that is newer than this hub's log: it was away when others
     /// took its part.
     pub(crate) async fn was_dismissed(&self) -> bool {
-        let snapshot = self.replica.snapshot();
-        let (Some(here), Some(founded)) = (self.replica.here(), snapshot.state.founded()) else { return false };
-        let agent = self.client.own("agent").deadline(AGENT_LIMIT);
-        let Ok(status) = agent.call::<GetStatus>(Empty {}).await else { return false };
-        let Ok(members) = agent.call::<ListMembers>(Empty {}).await else { return false };
-        let is_of_this = status.cluster.is_some_and(|ours| ours.uid == founded.uid);
+        let (Some(here), Some(members)) = (self.replica.here(), self.directory_here().await) else { return false };
         let epoch = epoch_number(&self.replica.position().borrow().epoch_text());
-        let is_newer = (epoch_number(&members.epoch), members.revision) > (epoch, snapshot.state.revision());
-        is_of_this && is_newer && members.nodes.iter().any(|node| node.uid == here && !node.controller)
+        let revision = self.replica.snapshot().state.revision();
+        let is_newer = (epoch_number(&members.epoch), members.revision) > (epoch, revision);
+        is_newer && members.nodes.iter().any(|node| node.uid == here && !node.controller)
     }
 
     /// Begins a new epoch with the state that this hub has, and this node as its only voter.

@@ -48,10 +48,11 @@ pub(crate) async fn run(app: Arc<App>) {
             _tick = period.tick() => {}
             Ok(()) = newest.changed() => {}
         }
-        let begun = *newest.borrow_and_update();
+        // Whoever is made ready for the later epoch from now on keeps what it is given.
+        let (begun, since) = (*newest.borrow_and_update(), Instant::now());
         if app.founding.is_superseded(begun).await {
             tracing::warn!("another epoch has begun elsewhere: this hub gives its part in the ended one up");
-            give_up(&app, Instant::now()).await;
+            give_up(&app, since).await;
             continue;
         }
         if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE_PAUSE) && app.seat.leads() {

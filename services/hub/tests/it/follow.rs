@@ -5,7 +5,7 @@ use acp_core_cdb::{Outcome, State};
 use acp_wire_api::{
     Scope,
     cluster::{FollowReply, FollowRequest},
-    hub::{self as api, CreateKeyRequest, Follow},
+    hub::{self as api, CreateKeyRequest, Follow, FoundReply},
     principal::PrincipalKind,
 };
 
@@ -47,6 +47,11 @@ async fn follow(node: &Node, state: &mut State, from: FollowRequest, index: u64)
     snapshot
 }
 
+fn from_the_beginning(founded: FoundReply) -> FollowRequest {
+    let FoundReply { cluster, epoch, .. } = founded;
+    FollowRequest { cluster, epoch, index: 0, hash: "00".repeat(32), any_cluster: false }
+}
+
 fn standing(state: &State) -> FollowRequest {
     let identity = state.identity().expect("it has begun");
     FollowRequest {
@@ -63,13 +68,7 @@ async fn a_replica_goes_on_where_it_stands_also_after_a_restart() {
     let directory = directory();
     let (node, first) = Node::with_members(directory.path(), &[]).await;
     let founded = node.found(&first).await.expect("the same again");
-    let from = FollowRequest {
-        cluster: founded.cluster,
-        epoch: founded.epoch,
-        index: 0,
-        hash: "00".repeat(32),
-        any_cluster: false,
-    };
+    let from = from_the_beginning(founded);
     let mut state = State::default();
     assert!(!follow(&node, &mut state, from, node.applied().await).await, "every entry is there still");
     assert_eq!(state.members().members().len(), 1);
@@ -122,13 +121,7 @@ async fn whoever_has_everything_is_told_so_at_once_and_again_and_again() {
     let second = Peer::new("n2", 2);
     let (node, first) = Node::with_members(directory.path(), &[&second]).await;
     let founded = node.found(&first).await.expect("the same again");
-    let from = FollowRequest {
-        cluster: founded.cluster,
-        epoch: founded.epoch,
-        index: 0,
-        hash: "00".repeat(32),
-        any_cluster: false,
-    };
+    let from = from_the_beginning(founded);
     let acting = node.acting(second.principal(PrincipalKind::Node)).await;
     let mut follower = acting.stream::<Follow>(&from).await;
     let (mut state, last) = (State::default(), node.applied().await);

@@ -6,7 +6,7 @@ use acp_base::{Code, Failure, Uid};
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Empty, Method, Scope,
-    agent::{self, AgentStatus, GetStatus},
+    agent::{self, GetStatus},
     hub::{self as api, BackupReply, BackupRequest, CreateKeyRequest, RecoverRequest, RestoreRequest},
 };
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     node::{LIMIT, Node, directory, valid},
     peer::Peer,
+    world::agent_status,
 };
 
 async fn restore(node: &Node, backup: &BackupReply, plan: bool) -> Result<api::QuorumStatus, Failure> {
@@ -44,17 +45,7 @@ impl Agent {
         let mut router = Router::new();
         router.once::<GetStatus, _, _>(move |_call| {
             let cluster = told.borrow().clone();
-            std::future::ready(Ok(AgentStatus {
-                node: Uid::from_u128(1),
-                name: valid("n1"),
-                cluster,
-                address: None,
-                certificate_until_ms: None,
-                revision: 0,
-                hub_heard_ms: None,
-                root_key_path: String::new(),
-                links: Vec::new(),
-            }))
+            std::future::ready(Ok(agent_status(Uid::from_u128(1), "n1", cluster)))
         });
         context.serve(router).expect("it serves");
         context.ready();

@@ -296,17 +296,8 @@ impl Agent {
     }
 
     fn status(&self) -> AgentStatus {
-        AgentStatus {
-            node: self.uid,
-            name: valid(&format!("n{}", self.number + 1)),
-            cluster: locked(&self.known).as_ref().map(|directory| directory.cluster.clone()),
-            address: None,
-            certificate_until_ms: None,
-            revision: 0,
-            hub_heard_ms: None,
-            root_key_path: String::new(),
-            links: Vec::new(),
-        }
+        let cluster = locked(&self.known).as_ref().map(|directory| directory.cluster.clone());
+        agent_status(self.uid, &format!("n{}", self.number + 1), cluster)
     }
 
     fn members(&self) -> ListMembersReply {
@@ -422,4 +413,19 @@ fn socket(folder: &Path, number: usize) -> PathBuf {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an agent says that knows its node and its cluster, and has no links.
+pub(crate) fn agent_status(node: Uid, name: &str, cluster: Option<api::Cluster>) -> AgentStatus {
+    AgentStatus {
+        node,
+        name: valid(name),
+        cluster,
+        address: None,
+        certificate_until_ms: None,
+        revision: 0,
+        hub_heard_ms: None,
+        root_key_path: String::new(),
+        links: Vec::new(),
+    }
 }
