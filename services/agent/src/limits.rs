@@ -113,7 +113,7 @@ pub(crate) const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub(crate) const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The longest sleep until a moment of the wall clock, which may be set meanwhile.
-pub(crate) const CLOCK_LOOK: Duration = Duration::from_secs(30);
+pub(crate) const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
 /// The most bytes that are measured each way.
 pub(crate) const MEASURE_BYTES_MAX: u64 = 1 << 40;

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use acp_base::Failure;
-use acp_io_daemon::{new_uid, wall_now};
+use acp_io_daemon::new_uid;
 use acp_io_link::{Class, Link};
 use acp_io_pki::Certificate;
 use acp_wire_api::hub::{self, RenewCertificate, RenewCertificateRequest};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::{
     context::Context,
@@ -23,12 +23,14 @@ use crate::{
 pub(crate) async fn run(node: Arc<Node>, member: Arc<Member>) {
     let mut pause = RENEWAL_PAUSE_MIN;
     loop {
-        wait_until(member.held.certificate().renew_at().as_secs()).await;
+        wait_until_due(&member).await;
         match renew(&node, &member).await {
             Ok(until_s) => {
                 metrics::counter!("acp_agent_renewals_total").increment(1);
                 tracing::info!(until_s, "the certificate was renewed");
-                pause = RENEWAL_PAUSE_MIN;
+                // By a clock here that is wrong, each new one is due at once.
+                let is_due = member.held.certificate().is_due(UnixTime::now());
+                pause = if is_due { (pause * 2).min(RENEWAL_PAUSE_MAX) } else { RENEWAL_PAUSE_MIN };
             }
             Err(failure) => {
                 metrics::counter!("acp_agent_renewals_failed_total").increment(1);
@@ -41,14 +43,15 @@ pub(crate) async fn run(node: Arc<Node>, member: Arc<Member>) {
     }
 }
 
-/// Waits for a moment of the wall clock, in seconds since the Unix epoch.
-async fn wait_until(moment: u64) {
+/// Waits until the wall clock says that a new certificate ought to be asked for.
+async fn wait_until_due(member: &Member) {
     loop {
-        let now = wall_now().0 / 1_000;
-        if now >= moment {
+        let (certificate, now) = (member.held.certificate(), UnixTime::now());
+        if certificate.is_due(now) {
             return;
         }
-        tokio::time::sleep(Duration::from_secs(moment - now).min(CLOCK_LOOK)).await;
+        let left = certificate.renew_at().as_secs().saturating_sub(now.as_secs());
+        tokio::time::sleep(Duration::from_secs(left).min(CLOCK_LOOK)).await;
     }
 }
 
@@ -57,9 +60,9 @@ async fn renew(node: &Node, member: &Arc<Member>) -> Result<u64, Failure> {
     let key = &node.identity.key;
     let request = key.request().map_err(|error| Failure::internal(error.to_string()))?;
     let request = RenewCertificateRequest { signing_request: acp_base::to_hex(request.der()) };
-    let has_expired = member.held.certificate().not_after.as_secs() <= wall_now().0 / 1_000;
-    let mut speaker = if has_expired && !member.is_controller() {
-        speak_expired(node, member).await?
+    let counts = member.held.certificate().counts_at(UnixTime::now());
+    let mut speaker = if !counts && !member.is_controller() {
+        speak_for_renewal(node, member).await?
     } else {
         speak(node, member).await?
     };
@@ -78,11 +81,11 @@ pub(crate) fn read(text: &str) -> Result<Certificate, Failure> {
         .ok_or_else(|| Failure::internal("the hub has sent a certificate that cannot be read"))
 }
 
-/// The one conversation that the control plane holds with a node whose certificate has expired.
-async fn speak_expired(node: &Node, member: &Arc<Member>) -> Result<Speaker, Failure> {
+/// The one conversation that the control plane holds with a node whose certificate does not count.
+async fn speak_for_renewal(node: &Node, member: &Arc<Member>) -> Result<Speaker, Failure> {
     let mut failure = none();
     for to in member.controllers() {
-        match speak_expired_to(node, member, &to).await {
+        match speak_for_renewal_to(node, member, &to).await {
             Ok(speaker) => return Ok(speaker),
             Err(error) => failure = error,
         }
@@ -90,7 +93,7 @@ async fn speak_expired(node: &Node, member: &Arc<Member>) -> Result<Speaker, Fai
     Err(failure)
 }
 
-async fn speak_expired_to(node: &Node, member: &Arc<Member>, to: &hub::Member) -> Result<Speaker, Failure> {
+async fn speak_for_renewal_to(node: &Node, member: &Arc<Member>, to: &hub::Member) -> Result<Speaker, Failure> {
     let tasks = &node.context.tasks;
     let unreached = |error| dial::Unreached::of(error, to).failure;
     let stream = dial::stream(member, to, Class::Renewal).await?;

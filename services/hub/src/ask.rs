@@ -1,6 +1,6 @@
 //! What one hub asks another, and what is answered. The asker is a controller: it has checked what its own caller may.
 
-use acp_base::{Code, Failure, Uid};
+use acp_base::{Code, Failure, Uid, WallTime};
 use acp_core_cdb::Refusal;
 use acp_wire_api::hub::{
     ListNodesReply, Proposal, ProposeReply, ProposeRequest, Proposed, RenewSessionReply, RenewSessionRequest,
@@ -31,6 +31,8 @@ pub(crate) enum Ask {
         /// To which one; absent: to the one that is least behind.
         to: Option<Uid>,
     },
+    /// What time it is, as most voters have it.
+    Time,
 }
 
 /// What the leader answers.
@@ -47,6 +49,8 @@ pub(crate) enum Answer {
     Session(RenewSessionReply),
     /// To [`Ask::Transfer`].
     Done,
+    /// To [`Ask::Time`].
+    Time(WallTime),
 }
 
 /// What was decided, on its way to another hub or to whoever has proposed it.

@@ -14,21 +14,25 @@ mod session;
 mod view;
 mod watch;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use acp_base::{Code, Failure, Name, Uid};
+use acp_base::{Code, Failure, Name, Uid, WallTime};
 use acp_core_membership::Command;
-use acp_io_daemon::{Call, CallContext, Caller, Refusals, Router, Tasks};
+use acp_io_daemon::{Call, CallContext, Caller, Refusals, Router, Tasks, wall_now};
 use acp_io_pki::{Request, Validity};
 use acp_wire_api::{Method, hub as api};
 use acp_wire_model::entry::Action;
 use rustls::pki_types::UnixTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use session::{Leases, expire};
 
 use crate::{
-    Config, audit,
+    Config,
+    ask::{Answer, Ask},
+    audit,
+    clocks::Clocks,
     degraded::Degraded,
     error::pki_failure,
     founding::Founding,
@@ -42,6 +46,9 @@ use crate::{
     spread::Spread,
 };
 
+/// How long the leader is asked what time it is by whoever can go by a clock of its own.
+const TIME_LIMIT: Duration = Duration::from_secs(1);
+
 /// What the handlers share: each part has an owner of its own.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -51,6 +58,7 @@ pub(crate) struct App {
     pub(crate) orders: Orders,
     pub(crate) replica: Replica,
     pub(crate) presence: Presence,
+    pub(crate) clocks: Clocks,
     pub(crate) sight: Sight,
     pub(crate) spread: Spread,
     pub(crate) degraded: Degraded,
@@ -121,11 +129,31 @@ impl App {
         }
     }
 
-    fn certify(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<String, Failure> {
-        let validity = Validity { now: UnixTime::now(), life: self.config.certificate_lifetime() };
+    /// A certificate that counts from now on, by the clocks of most voters: by one that is wrong alone it would begin when nobody
+    /// else accepts it.
+    async fn certify(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<String, Failure> {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.time().await.0));
+        let validity = Validity { now, life: self.config.certificate_lifetime() };
         let certificate = snapshot.authority()?.sign(request, node, validity).map_err(|error| pki_failure(&error))?;
         metrics::certified();
         Ok(acp_base::to_hex(&certificate.der))
+    }
+
+    /// What time it is, as most voters have it: the leader knows. While none is reached, this hub's own clock has to do.
+    async fn time(&self) -> WallTime {
+        let deadline = Instant::now() + TIME_LIMIT;
+        let Ok(leader) = self.seat.leader(deadline).await else { return wall_now() };
+        let Some(to) = leader.elsewhere else { return self.time_here().await };
+        match self.seat.peers().ask(to, &Ask::Time, deadline).await {
+            Ok(Answer::Time(time)) => time,
+            _not_told => wall_now(),
+        }
+    }
+
+    /// The same at the leader.
+    async fn time_here(&self) -> WallTime {
+        let voters = self.seat.status().borrow().voters.clone();
+        self.clocks.now(self.replica.here(), &voters).await
     }
 
     /// Logs a refusal, of many in a row a few.

@@ -93,7 +93,7 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
     let orders = Orders::new(queue, Arc::clone(&seat));
     let proposer = Proposer::new(taken, replica.clone(), Arc::clone(&seat), clocks.clone());
     tasks.spawn("proposer", proposer.run(drain.clone()));
-    let spread = Spread::new(replica.clone(), Arc::clone(&seat), presence.clone(), clocks, Arc::clone(&key));
+    let spread = Spread::new(replica.clone(), Arc::clone(&seat), presence.clone(), clocks.clone(), Arc::clone(&key));
     let prepared = std::sync::Mutex::default();
     let founding =
         Founding { seat: Arc::clone(&seat), orders: orders.clone(), replica: replica.clone(), client, key, prepared };
@@ -106,6 +106,7 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
         orders,
         replica,
         presence,
+        clocks,
         sight: Sight::default(),
         spread,
         degraded,

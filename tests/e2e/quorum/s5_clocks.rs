@@ -32,6 +32,8 @@ const DAEMONS: [&str; 4] = ["hub", "agent", "cluster", "hypervisor"];
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// How far the clock is off in turn, as libfaketime is told and in seconds.
 const JUMPS: [(&str, i64); 4] = [("+1d", 86_400), ("-1d", -86_400), ("+1h", 3_600), ("-1h", -3_600)];
+/// How long certificates of nodes live.
+const CERTIFICATE_MS: u64 = 48 * 3_600_000;
 /// How far times may be from the truth on a busy machine.
 const TOLERANCE_MS: u64 = 15_000;
 
@@ -48,9 +50,17 @@ fn jumps(five: &Five, clock: &Clock, guests: &Guests) -> Result<()> {
     five.run(1, &["node", "token", "create", "--lifetime", "30m"])?;
     let tokens = tokens(five)?;
     // It has just come to lead when it looks for the first time what has ended by its clock.
+    let (signed, from) = (certificate_until(five)?, five.status(1)?["index"].as_u64().context("an index")?);
     clock.jump(five, JUMPS[0].0, JUMPS[0].1)?;
     five.hand_over_to(HOST)?;
-    let (term, from) = (five.quorum(five.leader()?)?.term, five.status(1)?["index"].as_u64().context("an index")?);
+    // By its clock half of its certificate's life is over: the new one begins when the others say that it is now.
+    wait_for("its certificate to be renewed", LIMIT, || {
+        let now = certificate_until(five).map_err(|error| format!("{error:#}"))?;
+        if now != signed { Ok(()) } else { Err(format!("it ends at {now}")) }
+    })?;
+    let (until, at_most) = (certificate_until(five)?, now_ms()? + CERTIFICATE_MS + TOLERANCE_MS);
+    ensure!(until <= at_most, "the certificate ends at {until}, and not before {at_most}: nobody will accept it");
+    let term = five.quorum(five.leader()?)?.term;
     let registers = Registers::declare(five)?;
     registers.beside(|registers| {
         for (offset, seconds) in JUMPS {
@@ -77,6 +87,12 @@ fn jumps(five: &Five, clock: &Clock, guests: &Guests) -> Result<()> {
     ensure!(leases.to_string().contains(FLOATING), "the lease has ended: {leases}");
     registers.judge()?;
     registers.delete()
+}
+
+/// When the node's certificate ends.
+fn certificate_until(five: &Five) -> Result<u64> {
+    let status = five.call(HOST, "agent", "acp.agent.GetStatus", json!({}))?;
+    status["certificate_until_ms"].as_u64().with_context(|| format!("no certificate: {status}"))
 }
 
 /// The ids of the tokens that count.

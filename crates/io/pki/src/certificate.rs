@@ -79,6 +79,17 @@ impl Certificate {
         let signed = self.not_before.as_secs().saturating_add(LEEWAY.as_secs()).min(to);
         UnixTime::since_unix_epoch(Duration::from_secs(signed + (to - signed) / 2))
     }
+
+    /// Whether it counts at this moment.
+    pub fn counts_at(&self, now: UnixTime) -> bool {
+        (self.not_before..self.not_after).contains(&now)
+    }
+
+    /// Whether a new one ought to be asked for: half of its life is over, or it begins later, because a clock was wrong when it
+    /// was signed or is now.
+    pub fn is_due(&self, now: UnixTime) -> bool {
+        now < self.not_before || now >= self.renew_at()
+    }
 }
 
 /// The one URI among the alternative names; a second name of any kind is a certificate that we did not sign so.

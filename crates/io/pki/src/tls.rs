@@ -42,7 +42,7 @@ pub fn peers(trust: &Trust, held: &Held, protocols: &[&[u8]]) -> Result<Side, Pk
     side(trust, held, Purpose::Peers, protocols)
 }
 
-/// For renewing a certificate: the caller's may have expired.
+/// For renewing a certificate: the caller's may have expired, or begin later.
 pub fn renewing(trust: &Trust, held: &Held, protocols: &[&[u8]]) -> Result<Side, PkiError> {
     side(trust, held, Purpose::Renewal, protocols)
 }

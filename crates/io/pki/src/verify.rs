@@ -51,7 +51,8 @@ macro_rules! signatures {
 pub(crate) enum Purpose {
     /// Everything: the certificate has to be good in every respect.
     Peers,
-    /// Renewal alone: the certificate may have expired; who takes the request compares the key with the node's.
+    /// Renewal alone: the certificate may have expired, or begin later because a clock was wrong when it was signed; who takes
+    /// the request compares the key with the node's.
     Renewal,
 }
 
@@ -84,11 +85,12 @@ impl Nodes {
         Ok(read)
     }
 
-    /// The time to verify against: for renewal, the last moment at which the certificate counted, if that is over.
+    /// The time to verify against: for renewal, the moment closest to now at which the certificate counts.
     fn moment(&self, der: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
         match self.purpose {
             Purpose::Peers => now,
-            Purpose::Renewal => Certificate::read(der.clone().into_owned()).map_or(now, |read| read.not_after.min(now)),
+            Purpose::Renewal => Certificate::read(der.clone().into_owned())
+                .map_or(now, |read| now.max(read.not_before).min(read.not_after)),
         }
     }
 }

@@ -61,6 +61,8 @@ struct State {
     directory: Option<Directory>,
     tokens: Vec<String>,
     life: Duration,
+    /// How far its clock is ahead.
+    ahead: Duration,
     decision: Option<JoinOutcome>,
     brought: Vec<Vec<Name>>,
 }
@@ -82,7 +84,14 @@ pub(crate) fn secret() -> String {
 impl Hub {
     /// A hub at `<directory>/hub.sock`.
     pub(crate) fn start(directory: &Path) -> Self {
-        let state = State { directory: None, tokens: Vec::new(), life: LIFE, decision: None, brought: Vec::new() };
+        let state = State {
+            directory: None,
+            tokens: Vec::new(),
+            life: LIFE,
+            ahead: Duration::ZERO,
+            decision: None,
+            brought: Vec::new(),
+        };
         let inner = Arc::new(Inner {
             state: Mutex::new(state),
             news: watch::Sender::new(0),
@@ -188,6 +197,11 @@ impl Hub {
     /// From now on certificates count for so long.
     pub(crate) fn set_life(&self, life: Duration) {
         self.lock().life = life;
+    }
+
+    /// From now on the clock by which it signs is so far ahead.
+    pub(crate) fn set_ahead(&self, ahead: Duration) {
+        self.lock().ahead = ahead;
     }
 
     /// A new key; answers its secret.
@@ -320,7 +334,11 @@ impl Hub {
     }
 
     fn sign(&self, request: &Request, node: Uid) -> String {
-        let validity = Validity { now: UnixTime::now(), life: self.lock().life };
+        let validity = {
+            let state = self.lock();
+            let now = Duration::from_secs(UnixTime::now().as_secs()) + state.ahead;
+            Validity { now: UnixTime::since_unix_epoch(now), life: state.life }
+        };
         hexadecimal(&self.authority().sign(request, node, validity).expect("signed").der)
     }
 

@@ -73,3 +73,20 @@ async fn an_expired_certificate_is_renewed_and_a_kept_one_is_shown_after_a_resta
     assert_eq!(until(&n2).await, renewed);
     others.push(n2);
 }
+
+#[tokio::test]
+async fn a_certificate_of_a_clock_that_was_ahead_is_exchanged_once_that_is_right() {
+    let (n1, _others) = cluster(&[]).await;
+    n1.hub.set_ahead(Duration::from_secs(24 * 3600));
+    let tomorrow = acp_io_daemon::wall_now().0 + 60 * 3_600_000;
+    let n2 = Host::started("n2").await;
+    n2.join(&n1, &n1.hub.token()).await.expect("joined");
+    assert!(until(&n2).await > tomorrow, "it does not count yet");
+    n1.hub.set_ahead(Duration::ZERO);
+    let look = async || if until(&n2).await < tomorrow { Ok(()) } else { Err("it begins tomorrow") };
+    wait_for_async("another certificate", LIMIT, look).await.expect("exchanged");
+    assert_eq!(n1.hub.renewals().last(), Some(&PrincipalKind::Renewal), "as one that does not count");
+    let uid = n2.uid().await;
+    let look = async || if n1.hub.is_watching(uid) { Ok(()) } else { Err("it does not watch") };
+    wait_for_async("it to be online", LIMIT, look).await.expect("it is");
+}

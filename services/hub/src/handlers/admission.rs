@@ -28,7 +28,7 @@ pub(super) async fn init(app: Arc<App>, call: Call<api::InitCluster>) -> Result<
     let key = Command::SetController { node: uid, checkpoint_key: Some(app.founding.key.public()) };
     app.command(made, &call.caller, &call.context).await?;
     let snapshot = app.command(key, &call.caller, &call.context).await?;
-    app.admitted(&snapshot, uid, &request)
+    app.admitted(&snapshot, uid, &request).await
 }
 
 pub(super) async fn join(app: Arc<App>, call: Call<api::Join>) -> Result<api::Admitted, Failure> {
@@ -71,7 +71,7 @@ pub(super) async fn renew(app: Arc<App>, call: Call<api::RenewCertificate>) -> R
         app.log_refusal(&call.caller, "renewal", &node.to_string(), &refused.failure);
         return Err(refused.failure);
     }
-    Ok(api::Certified { certificate: app.certify(&snapshot, node, &request)? })
+    Ok(api::Certified { certificate: app.certify(&snapshot, node, &request).await? })
 }
 
 /// Why a certificate is not renewed.
@@ -147,11 +147,16 @@ impl App {
             false => Command::Join { token, node },
         };
         let snapshot = self.command(command, caller, context).await?;
-        self.admitted(&snapshot, uid, &request)
+        self.admitted(&snapshot, uid, &request).await
     }
 
-    pub(super) fn admitted(&self, snapshot: &Snapshot, node: Uid, request: &Request) -> Result<api::Admitted, Failure> {
-        let certificate = self.certify(snapshot, node, request)?;
+    pub(super) async fn admitted(
+        &self,
+        snapshot: &Snapshot,
+        node: Uid,
+        request: &Request,
+    ) -> Result<api::Admitted, Failure> {
+        let certificate = self.certify(snapshot, node, request).await?;
         Ok(api::Admitted { certificate, directory: snapshot.directory()?.clone() })
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn ask(
     let command = Command::Ask { request: id, node, wait_ms: call.request.wait_ms };
     let snapshot = app.command(command, &call.caller, &call.context).await?;
     if asking.is_member(&snapshot) {
-        return asking.admitted(&app, &snapshot, JoinOutcome::AlreadyJoined, id);
+        return asking.admitted(&app, &snapshot, JoinOutcome::AlreadyJoined, id).await;
     }
     // Who asks again goes on with the first request.
     let id = asking.waiting(&snapshot).unwrap_or(id);
@@ -51,7 +51,9 @@ pub(super) async fn ask(
     match answered {
         Err(_late) => Ok(outcome(JoinOutcome::Unanswered, id)),
         Ok(Err(_ending)) => Err(Failure::unavailable("the hub is ending")),
-        Ok(Ok(snapshot)) if asking.is_member(&snapshot) => asking.admitted(&app, &snapshot, JoinOutcome::Admitted, id),
+        Ok(Ok(snapshot)) if asking.is_member(&snapshot) => {
+            asking.admitted(&app, &snapshot, JoinOutcome::Admitted, id).await
+        }
         Ok(Ok(_snapshot)) => Ok(outcome(JoinOutcome::Rejected, id)),
     }
 }
@@ -83,14 +85,14 @@ impl Asking {
         requests.find(|(_, request)| request.node.uid == self.uid && request.node.key == self.key).map(|(uid, _)| *uid)
     }
 
-    fn admitted(
+    async fn admitted(
         &self,
         app: &App,
         snapshot: &Snapshot,
         outcome: JoinOutcome,
         request: Uid,
     ) -> Result<JoinAnswer, Failure> {
-        let admitted = Some(app.admitted(snapshot, self.uid, &self.request)?);
+        let admitted = Some(app.admitted(snapshot, self.uid, &self.request).await?);
         Ok(JoinAnswer { outcome, request, admitted })
     }
 }

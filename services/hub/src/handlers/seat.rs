@@ -95,6 +95,7 @@ impl App {
                 self.leases.renew(self, node, request, deadline).await.map(Answer::Session)
             }
             Ask::Transfer { to } => self.transfer_here(to).await.map(|()| Answer::Done),
+            Ask::Time => Ok(Answer::Time(self.time_here().await)),
         }
     }
 
