@@ -313,6 +313,7 @@ pub(crate) fn console_answers(console: &mut Terminal, word: &str, number: u32) -
 impl Stage for Cluster {
     const NAME: &'static str = "the lab";
     const LEAVES_NOTHING: &'static str = "the lab leaves nothing behind";
+    const IS_REPLACED: bool = true;
 
     fn start() -> Result<Self> {
         let dir = PathBuf::from(format!("/tmp/acp-lab-{}", std::process::id()));

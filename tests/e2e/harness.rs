@@ -17,6 +17,8 @@ pub(crate) trait Stage: Sized {
     const NAME: &'static str;
     /// The sentence that holds once it was taken down.
     const LEAVES_NOTHING: &'static str;
+    /// Whether another one is started after a case that failed: what it has left would fail the next ones, too.
+    const IS_REPLACED: bool;
 
     /// Makes it ready for the first case.
     fn start() -> Result<Self>;
@@ -234,19 +236,37 @@ impl<S> Default for Lane<S> {
 
 impl<S: Stage> Lane<S> {
     fn run(mut self, cases: &[&Case<S>]) -> Self {
-        if self.stage.is_none() && !cases.is_empty() {
-            match S::start() {
-                Ok(stage) => self.stage = Some(stage),
-                Err(error) => {
-                    println!("{} does not start: {error:#}", S::NAME);
-                    self.tally.failed.extend(cases.iter().map(|case| case.name));
-                }
+        for (at, case) in cases.iter().enumerate() {
+            if !self.is_there() {
+                self.tally.failed.extend(cases[at..].iter().map(|case| case.name));
+                return self;
+            }
+            let Some(stage) = &self.stage else { continue };
+            let holds = run_one(case, stage, &mut self.tally);
+            // More failures than these are the product's, and take their time.
+            if !holds && S::IS_REPLACED && self.tally.failed.len() <= LOOKS_AGAIN_MAX {
+                self.give_up();
             }
         }
-        if let Some(stage) = &self.stage {
-            cases.iter().for_each(|case| run_one(case, stage, &mut self.tally));
-        }
         self
+    }
+
+    /// Starts it for the first case, or for the next one after a failure.
+    fn is_there(&mut self) -> bool {
+        if self.stage.is_none() {
+            match S::start() {
+                Ok(stage) => self.stage = Some(stage),
+                Err(error) => println!("{} does not start: {error:#}", S::NAME),
+            }
+        }
+        self.stage.is_some()
+    }
+
+    /// Takes down what a case has failed in. What is left then is the failure's, and no second one.
+    fn give_up(&mut self) {
+        if let Some(Err(error)) = self.stage.take().map(S::end) {
+            println!("{} was taken down after a failure: {error:#}", S::NAME);
+        }
     }
 
     /// Takes it down, which has to leave nothing behind.
@@ -266,11 +286,12 @@ impl<S: Stage> Lane<S> {
     }
 }
 
-fn run_one<S: Stage>(case: &Case<S>, stage: &S, tally: &mut Tally) {
+/// Whether the case holds.
+fn run_one<S: Stage>(case: &Case<S>, stage: &S, tally: &mut Tally) -> bool {
     let started = Instant::now();
     let result = stage.before().and_then(|()| (case.run)(stage));
     let seconds = started.elapsed().as_secs_f64();
-    match result {
+    match &result {
         Ok(()) => {
             tally.passed += 1;
             println!("test {} ... ok ({seconds:.1} s)", case.name);
@@ -281,6 +302,7 @@ fn run_one<S: Stage>(case: &Case<S>, stage: &S, tally: &mut Tally) {
             println!("test {} ... FAILED ({seconds:.1} s)\n    {error:#}\n{evidence}", case.name);
         }
     }
+    result.is_ok()
 }
 
 fn conclude(passed: usize, failed: &[&str], skipped: usize, took: Duration) -> ExitCode {

@@ -179,6 +179,8 @@ impl World {
 impl Stage for World {
     const NAME: &'static str = "the node";
     const LEAVES_NOTHING: &'static str = "the node leaves nothing behind";
+    // The nodes beside it share the machine's devices, and its end looks at all of them.
+    const IS_REPLACED: bool = false;
 
     fn start() -> Result<Self> {
         let programs = fs::canonicalize(programs())?;

@@ -206,6 +206,7 @@ pub(super) fn ask(
 impl Stage for Five {
     const NAME: &'static str = "the lab of five";
     const LEAVES_NOTHING: &'static str = "the lab of five leaves nothing behind";
+    const IS_REPLACED: bool = true;
 
     fn start() -> Result<Self> {
         // Two of them can stand beside each other.
