@@ -156,7 +156,16 @@ impl Api {
 
     /// An object by its uid; `None` if there is none.
     pub(crate) async fn find_uid(&self, kind: Kind, uid: Uid) -> Result<Option<Object>, Failure> {
-        let request = GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable: false };
+        self.get_uid(kind, uid, false).await
+    }
+
+    /// The same with everything that was acknowledged before; it needs the control plane.
+    pub(crate) async fn find_newest(&self, kind: Kind, uid: Uid) -> Result<Option<Object>, Failure> {
+        self.get_uid(kind, uid, true).await
+    }
+
+    async fn get_uid(&self, kind: Kind, uid: Uid, linearizable: bool) -> Result<Option<Object>, Failure> {
+        let request = GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 

@@ -3,7 +3,10 @@
 mod clone;
 mod import;
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use acp_base::{Change, Failure, Name, Uid};
 use acp_io_jobs::{Interrupted, JobHandle};
@@ -25,6 +28,10 @@ const POOL_PAUSE: Duration = Duration::from_secs(1);
 /// always empty; a worker that was away is back within a few seconds.
 const REMOVALS_PAUSE: Duration = Duration::from_secs(5);
 
+/// A deletion whose answer was lost was not ordered if the image is there after so long: twice as long as the cluster service
+/// waits for an entry to be ordered.
+const SETTLED_AFTER: Duration = Duration::from_secs(20);
+
 /// The verbs of our jobs.
 const IMPORT: &str = "image-import";
 const CLONE: &str = "volume-clone";
@@ -44,13 +51,12 @@ pub(crate) async fn resume(api: Api, interrupted: Vec<Interrupted>) {
 
 /// Removes the files of images whose deletion was interrupted, again and again.
 async fn finish_removals(api: &Api) {
-    let mut is_first = true;
+    let mut since = BTreeMap::new();
     loop {
         match api.records.removals() {
-            Ok(removals) => finish_each(api, removals, is_first).await,
+            Ok(removals) => finish_each(api, removals, &mut since).await,
             Err(error) => tracing::warn!(%error, "the record of removals cannot be read"),
         }
-        is_first = false;
         tokio::time::sleep(REMOVALS_PAUSE).await;
     }
 }
@@ -88,12 +94,17 @@ async fn wait_for_pool(api: &Api, pool: &Name) -> Result<(), Failure> {
     }
 }
 
-async fn finish_each(api: &Api, removals: Vec<(Uid, Name)>, is_first: bool) {
+/// `since` says when each was looked for first.
+async fn finish_each(api: &Api, removals: Vec<(Uid, Name)>, since: &mut BTreeMap<Uid, Instant>) {
+    since.retain(|image, _| removals.iter().any(|(planned, _)| planned == image));
     for (image, pool) in removals {
+        let first = *since.entry(image).or_insert_with(Instant::now);
         match finish_removal(api, image, &pool).await {
             Ok(true) => api.records.forget_removal(image),
-            // Nobody is deleting it: an earlier life had begun to, and its object was not deleted.
-            Ok(false) if is_first => api.records.forget_removal(image),
+            Ok(false) if first.elapsed() >= SETTLED_AFTER => {
+                tracing::info!(%image, "the image is there: its deletion was not ordered");
+                api.records.forget_removal(image);
+            }
             Ok(false) => {}
             Err(failure) => tracing::info!(%image, reason = %failure, "the file of a deleted image stays for now"),
         }
@@ -103,7 +114,8 @@ async fn finish_each(api: &Api, removals: Vec<(Uid, Name)>, is_first: bool) {
 /// Removes the file of an image that is gone; answers whether it is.
 async fn finish_removal(api: &Api, image: Uid, pool: &Name) -> Result<bool, Failure> {
     api.ready_pool(pool).await?;
-    if api.find_uid(Kind::Image, image).await?.is_some() {
+    // As everybody would find it now: a record is not forgotten by what is old here.
+    if api.find_newest(Kind::Image, image).await?.is_some() {
         return Ok(false);
     }
     tracing::info!(%image, %pool, "the file of a deleted image is removed");

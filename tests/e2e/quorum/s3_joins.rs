@@ -34,7 +34,7 @@ fn two_at_once(five: &Five) -> Result<()> {
     let (first, second) = (4, 5);
     leave(five, first)?;
     leave(five, second)?;
-    let token = token(five, 2)?;
+    let token = token(five, 1, 2)?;
     let joins = [first, second].map(|number| join(five, number, Some(&token), &[]));
     for one in joins {
         ended(one?, true)?;
@@ -50,7 +50,7 @@ fn cut_joins(five: &Five) -> Result<()> {
     let newcomer = 5;
     for after in CUT_AFTER {
         leave(five, newcomer)?;
-        let token = token(five, 1)?;
+        let token = token(five, 1, 1)?;
         let joining = join(five, newcomer, Some(&token), &["--timeout", "5s"])?;
         thread::park_timeout(after);
         five.cut(&groups(&[&[newcomer], &others(&[newcomer])]))?;
@@ -109,26 +109,34 @@ pub(super) fn leave(five: &Five, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// A token with which so many nodes can join.
-pub(super) fn token(five: &Five, uses: usize) -> Result<String> {
-    let made = five.json(1, &["node", "token", "create", "--uses", &uses.to_string()])?;
+/// A token with which so many nodes can join, made at a node.
+pub(super) fn token(five: &Five, at: usize, uses: usize) -> Result<String> {
+    let made = five.json(at, &["node", "token", "create", "--uses", &uses.to_string()])?;
     Ok(made["text"].as_str().context("a token has a text")?.to_owned())
 }
 
 /// Brings a node in with a token of its own, and waits until all are there.
 pub(super) fn come_back(five: &Five, number: usize) -> Result<()> {
-    let token = token(five, 1)?;
+    let token = token(five, through(number), 1)?;
     ended(join(five, number, Some(&token), &[])?, true)?;
     is_whole(five)
 }
 
-/// Begins to join: through n1, or n2 for those that ask.
+/// Through which node this one joins.
+fn through(number: usize) -> usize {
+    others(&[number])[0]
+}
+
+/// Begins to join.
 fn join(five: &Five, number: usize, token: Option<&str>, more: &[&str]) -> Result<Child> {
     let mut command = node::acpctl_command(&five.member(number).layout);
     if !more.contains(&"--timeout") {
         command.args(["--timeout", if token.is_some() { JOIN_PATIENCE } else { "60s" }]);
     }
-    command.args(["node", "join", &five.member(1).address().to_string()]).args(more).env_remove("ACP_TOKEN");
+    command
+        .args(["node", "join", &five.member(through(number)).address().to_string()])
+        .args(more)
+        .env_remove("ACP_TOKEN");
     command.envs(token.map(|token| ("ACP_TOKEN", token)));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run acpctl")
 }
