@@ -1,0 +1,152 @@
+//! What a node does with what it is told.
+
+use std::{sync::Arc, time::Duration};
+
+use acp_base::{BootInstant, Uid};
+
+use super::{Effect, Refused, Sync};
+use crate::{
+    limits::{BEGUN_AGAIN_SPREAD, GROUP_REPEAT_MAX, NUMBER_MAX, PART_BYTES},
+    pack::within,
+    ranges::Ranges,
+    repeats::To,
+    replica::{Taken, lowest},
+    slot::Value,
+    wire::{Blob, Body, Delta, Digest, Fetch, Message, Nack, Part, Summary, decode},
+};
+
+impl Sync {
+    pub(super) fn read(&self, from: Uid, bytes: &[u8]) -> Result<Body, Refused> {
+        let Message { header, body } = decode(bytes)?;
+        if header.epoch != self.epoch {
+            return Err(Refused::Epoch { theirs: header.epoch, ours: self.epoch });
+        }
+        let (origin, speaks_for_itself) = match &body {
+            Body::Delta(delta) => (delta.origin.node, !delta.relayed),
+            Body::Digest(digest) => (digest.origin.node, true),
+            Body::Nack(nack) => (nack.origin.node, false),
+            Body::Fetch(fetch) => (fetch.origin.node, false),
+            Body::Summary(_) | Body::Part(_) => (from, false),
+        };
+        if let Some(node) = [from, origin].into_iter().find(|node| self.replica.is_forgotten(*node)) {
+            return Err(Refused::Forgotten(node));
+        }
+        if speaks_for_itself && origin != from {
+            return Err(Refused::NotItsOwn { from, origin });
+        }
+        Ok(body)
+    }
+
+    /// What this node has sent to the group comes back to it, and is passed over.
+    pub(super) fn take(&mut self, now: BootInstant, from: Uid, body: Body) {
+        if from == self.origin().node {
+            return;
+        }
+        match body {
+            Body::Delta(delta) => self.take_delta(now, delta),
+            Body::Digest(digest) => self.take_digest(now, &digest),
+            Body::Nack(nack) => self.take_nack(now, from, &nack),
+            Body::Summary(summary) => self.take_summary(now, from, &summary),
+            Body::Fetch(fetch) => self.serve(from, &fetch),
+            Body::Part(part) => self.take_part(now, &part),
+        }
+    }
+
+    fn take_delta(&mut self, now: BootInstant, delta: Delta) {
+        if delta.origin.node == self.origin().node {
+            return self.learn_own(now, delta.origin.incarnation, delta.last);
+        }
+        let changes = self.replica.take(now, delta, &mut self.random, &mut self.counters);
+        self.say_all(now, changes);
+    }
+
+    fn take_digest(&mut self, now: BootInstant, digest: &Digest) {
+        let (same, changes) = self.replica.compare(now, digest, &mut self.random, &mut self.counters);
+        self.say_all(now, changes);
+        if same {
+            let stood = digest.reporters.iter().map(|stand| Effect::Stood {
+                origin: digest.origin,
+                reporter: Arc::clone(&stand.reporter),
+                age: Duration::from_millis(stand.age_ms),
+            });
+            self.effects.extend(stood);
+        }
+    }
+
+    fn take_nack(&mut self, now: BootInstant, from: Uid, nack: &Nack) {
+        let own = self.origin();
+        if nack.origin.node != own.node {
+            return self.replica.overhear(now, nack, &mut self.random, &mut self.counters);
+        }
+        self.learn_own(now, nack.origin.incarnation, 0);
+        if nack.origin == self.origin() {
+            let asked: u64 = nack.ranges.iter().map(|range| range.count()).sum();
+            let alone = asked > GROUP_REPEAT_MAX || self.unicast.contains(&from);
+            let to = if alone { To::Node(from) } else { To::Group };
+            let mut ranges = Ranges::default();
+            for range in &nack.ranges {
+                if !ranges.insert(*range) {
+                    break;
+                }
+            }
+            let ranges = within(&ranges, self.publisher.newest());
+            self.repeats.ask(now, to, own.node, ranges.iter());
+        }
+    }
+
+    /// Others know of this node what it does not know itself: it has lived before.
+    fn learn_own(&mut self, now: BootInstant, incarnation: u64, sequence: u64) {
+        let own = self.origin();
+        let is_known = incarnation < own.incarnation
+            || (incarnation == own.incarnation && sequence <= self.publisher.newest())
+            || incarnation >= NUMBER_MAX;
+        if !is_known {
+            // Drawn, because a life that others have not heard of may have begun again above the same one.
+            let incarnation = incarnation + 1 + self.random.below(BEGUN_AGAIN_SPREAD);
+            self.publisher.begin_again(incarnation);
+            self.repeats.forget(own.node);
+            self.effects.push_back(Effect::BegunAgain { incarnation });
+            self.digest_at = now;
+        }
+    }
+
+    fn take_summary(&mut self, now: BootInstant, from: Uid, summary: &Summary) {
+        let own = self.origin().node;
+        if let Some(known) = summary.known.iter().find(|known| known.origin.node == own) {
+            self.learn_own(now, known.origin.incarnation, known.highest);
+        }
+        for (node, ranges) in self.replica.lacking(now, from, summary) {
+            self.repeats.ask(now, To::Node(from), node, ranges.iter());
+        }
+    }
+
+    /// Answers with the parts of a value, one's own or another's.
+    fn serve(&mut self, from: Uid, fetch: &Fetch) {
+        let own = self.publisher.value(&fetch.key).filter(|_| fetch.origin == self.origin());
+        let own = own.and_then(|value| match value {
+            Value::Large { hash, bytes, .. } if *hash == fetch.hash => bytes.as_ref(),
+            Value::Large { .. } | Value::Inline(_) => None,
+        });
+        let Some(value) = own.or_else(|| self.replica.large(fetch.origin, &fetch.key, fetch.hash)).cloned() else {
+            return;
+        };
+        let parts = lowest(fetch.parts);
+        for (index, bytes) in (0_u8..64).zip(value.chunks(PART_BYTES)) {
+            if parts & (1 << index) != 0 {
+                let bytes = Blob(Arc::from(bytes));
+                self.send(To::Node(from), Body::Part(Part { hash: fetch.hash, index, bytes }));
+            }
+        }
+    }
+
+    fn take_part(&mut self, now: BootInstant, part: &Part) {
+        match self.replica.fetches.take(now, part) {
+            Taken::Nothing => {}
+            Taken::Bad => self.counters.bad_parts += 1,
+            Taken::Whole { node, key, bytes } => {
+                let change = self.replica.fetched(node, &key, part.hash, bytes);
+                self.say_all(now, change);
+            }
+        }
+    }
+}

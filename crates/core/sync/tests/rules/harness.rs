@@ -1,0 +1,88 @@
+//! One or two nodes, and messages made by hand.
+
+use std::sync::Arc;
+
+use acp_base::{BootInstant, EpochId, Uid};
+use acp_core_sync::{
+    Config, Effect, Origin, SlotKey, Sync, To,
+    wire::{Blob, Body, Delta, FEATURE_LEVEL, Header, Item, Message, Said, decode, encode},
+};
+use acp_wire_model::{Kind, object::Facet};
+
+pub(crate) const EPOCH: EpochId = EpochId { number: 3, id: Uid::from_u128(33) };
+pub(crate) const HERE: Uid = Uid::from_u128(1);
+pub(crate) const THERE: Uid = Uid::from_u128(2);
+pub(crate) const OTHER: Uid = Uid::from_u128(3);
+
+pub(crate) const fn at(millis: u64) -> BootInstant {
+    BootInstant::from_millis(100_000 + millis)
+}
+
+pub(crate) fn sync(node: Uid) -> Sync {
+    with_config(node, Config::default())
+}
+
+pub(crate) fn with_config(node: Uid, config: Config) -> Sync {
+    Sync::new(at(0), Origin { node, incarnation: 5 }, EPOCH, 9, config)
+}
+
+pub(crate) fn key(slot: u64) -> SlotKey {
+    SlotKey { kind: Kind::System, uid: Uid::from_u128(slot.into()), reporter: "hypervisor".into(), facet: Facet::Meta }
+}
+
+pub(crate) fn stats(slot: u64) -> SlotKey {
+    SlotKey { facet: Facet::Stats, ..key(slot) }
+}
+
+pub(crate) fn item(sequence: u64, slot: u64, value: &str) -> Item {
+    Item { sequence, age_ms: 0, key: key(slot), said: Said::Value(Blob(value.as_bytes().into())) }
+}
+
+pub(crate) fn gone(sequence: u64, slot: u64) -> Item {
+    Item { said: Said::Gone, ..item(sequence, slot, "") }
+}
+
+/// A delta of THERE, for the sequences of its items.
+pub(crate) fn delta(incarnation: u64, first: u64, last: u64, items: Vec<Item>) -> Delta {
+    let origin = Origin { node: THERE, incarnation };
+    Delta { origin, relayed: false, newest: last, horizon: 0, first, last, items }
+}
+
+pub(crate) fn message(body: Body) -> Vec<u8> {
+    encode(&Message { header: Header { level: FEATURE_LEVEL, epoch: EPOCH }, body })
+}
+
+/// What the node sends and says until then, woken when it wants to be.
+pub(crate) fn run(sync: &mut Sync, until: BootInstant) -> Vec<(BootInstant, Effect)> {
+    let mut effects: Vec<(BootInstant, Effect)> =
+        sync.effects().map(|effect| (BootInstant::default(), effect)).collect();
+    while sync.next_deadline() <= until {
+        let now = sync.next_deadline();
+        sync.wake(now);
+        effects.extend(sync.effects().map(|effect| (now, effect)));
+    }
+    effects
+}
+
+pub(crate) fn sent(effects: &[(BootInstant, Effect)]) -> Vec<(To, Body)> {
+    let sent = effects.iter().filter_map(|(_, effect)| match effect {
+        Effect::Send { to, bytes } => Some((*to, decode(bytes).expect("our own").body)),
+        Effect::Changed { .. } | Effect::Stood { .. } | Effect::BegunAgain { .. } => None,
+    });
+    sent.collect()
+}
+
+pub(crate) fn deltas(effects: &[(BootInstant, Effect)]) -> Vec<(To, Delta)> {
+    let deltas = sent(effects).into_iter().filter_map(|(to, body)| match body {
+        Body::Delta(delta) => Some((to, delta)),
+        Body::Digest(_) | Body::Nack(_) | Body::Summary(_) | Body::Fetch(_) | Body::Part(_) => None,
+    });
+    deltas.collect()
+}
+
+/// Values held of THERE, as text.
+pub(crate) fn held(sync: &Sync, now: BootInstant) -> Vec<(u64, String)> {
+    let text = |value: &Arc<[u8]>| String::from_utf8_lossy(value).into_owned();
+    let number = |key: &SlotKey| u64::try_from(key.uid.as_u128()).expect("small");
+    sync.slots(now, THERE).map(|(key, slot)| (number(key), text(&slot.value))).collect()
+}

@@ -1,0 +1,17 @@
+//! Nodes under virtual time: datagrams are lost (one by one and in bursts), late, doubled and out of order; the network parts,
+//! multicast fails between some pairs; nodes crash, come back, also with an old incarnation, and join late. An invariant a file.
+//!
+//! `ACP_SIM_SEEDS` and `ACP_SIM_NODES` make the runs more and larger.
+
+mod ages;
+mod bounds;
+mod bytes;
+mod converge;
+mod deleted;
+mod incarnation;
+mod network;
+mod node;
+mod random;
+mod scale;
+mod script;
+mod world;

@@ -1,0 +1,111 @@
+//! A node: its replication, its own clock, and what it was told.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use acp_base::{BootInstant, EpochId, Uid};
+use acp_core_sync::{Config, Origin, Slot, SlotKey, Sync};
+
+use crate::{ages, deleted, incarnation};
+
+/// What a node was last told of a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) incarnation: u64,
+    pub(crate) number: u64,
+}
+
+/// What a node has sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) bytes: u64,
+    pub(crate) datagrams: u64,
+    /// The longest of them.
+    pub(crate) longest: usize,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) uid: Uid,
+    pub(crate) incarnation: u64,
+    pub(crate) sync: Option<Sync>,
+    /// How far its clock is ahead of the world's.
+    offset_us: u64,
+    pub(crate) deadline_us: Option<u64>,
+    pub(crate) sent: Sent,
+    /// How often it was told that a slot is gone, and of a slot by another node than the slot's own.
+    pub(crate) gone: u64,
+    pub(crate) relayed: u64,
+    told: BTreeMap<(Uid, SlotKey), Told>,
+    incarnations: BTreeMap<Uid, u64>,
+}
+
+pub(crate) const EPOCH: EpochId = EpochId { number: 1, id: Uid::from_u128(77) };
+
+impl Node {
+    pub(crate) fn new(index: usize, offset_us: u64) -> Self {
+        Self {
+            uid: Uid::from_u128(1_000 + index as u128),
+            incarnation: 10_000_000,
+            sync: None,
+            offset_us,
+            deadline_us: None,
+            sent: Sent::default(),
+            gone: 0,
+            relayed: 0,
+            told: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn clock(&self, now_us: u64) -> BootInstant {
+        BootInstant::from_nanos((now_us + self.offset_us) * 1_000)
+    }
+
+    /// When, in the world's time, its replication wants to be woken.
+    pub(crate) fn next_deadline_us(&self) -> Option<u64> {
+        let nanos = self.sync.as_ref()?.next_deadline().as_nanos();
+        Some((nanos.div_ceil(1_000)).saturating_sub(self.offset_us))
+    }
+
+    pub(crate) fn start(&mut self, now_us: u64, seed: u64, config: Config) {
+        let origin = Origin { node: self.uid, incarnation: self.incarnation };
+        self.sync = Some(Sync::new(self.clock(now_us), origin, EPOCH, seed, config));
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.sync = None;
+        self.told.clear();
+        self.incarnations.clear();
+    }
+
+    /// Takes what it is told of a slot, and says which invariant that breaks. `said_us` is when each number was said.
+    pub(crate) fn hear(
+        &mut self,
+        now_us: u64,
+        origin: Origin,
+        key: SlotKey,
+        slot: Option<&Slot>,
+        said_us: &[u64],
+    ) -> Result<(), (&'static str, String)> {
+        let newest = self.incarnations.entry(origin.node).or_default();
+        incarnation::check(*newest, origin.incarnation).map_err(|what| ("incarnation", what))?;
+        *newest = origin.incarnation;
+        let before = self.told.get(&(origin.node, key.clone())).copied();
+        let Some(slot) = slot else {
+            self.gone += 1;
+            return Ok(());
+        };
+        let number = number(&slot.value);
+        deleted::check(before, origin.incarnation, number).map_err(|what| ("deleted", what))?;
+        self.told.insert((origin.node, key), Told { incarnation: origin.incarnation, number });
+        self.relayed += u64::from(slot.relayed);
+        let said_us = said_us[usize::try_from(number).expect("small")];
+        ages::check(Duration::from_micros(now_us - said_us), slot.age).map_err(|what| ("age", what))
+    }
+}
+
+/// What a value says: a number that is larger the later it was said.
+pub(crate) fn number(value: &[u8]) -> u64 {
+    u64::from_be_bytes(value[..8].try_into().expect("values begin with a number"))
+}

@@ -1,0 +1,262 @@
+//! The world: nodes, datagrams on their way, and time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use acp_base::Uid;
+use acp_core_sync::{Config, Effect, Mode, SlotKey, To};
+use acp_wire_model::{Kind, object::Facet};
+
+use crate::{
+    network::Network,
+    node::{Node, number},
+    random::Random,
+};
+
+/// The clocks of nodes begin later than this, so that ages before a node's boot are tried as well.
+const OFFSET_US: u64 = 3_600_000_000;
+
+#[derive(Debug)]
+struct Datagram {
+    to: usize,
+    from: Uid,
+    bytes: Arc<[u8]>,
+}
+
+/// The world.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now_us: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) random: Random,
+    pub(crate) config: Config,
+    /// What broke, by invariant; the first time.
+    pub(crate) wrong: BTreeMap<&'static str, String>,
+    /// How often a node learnt that it had lived before.
+    pub(crate) begun_again: u64,
+    /// Restarts.
+    pub(crate) lives: u64,
+    /// Messages that were refused.
+    pub(crate) refused: u64,
+    on_the_way: BTreeMap<(u64, u64), Datagram>,
+    deadlines: BTreeSet<(u64, usize)>,
+    serial: u64,
+    /// When each number was said.
+    said_us: Vec<u64>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, nodes: usize, config: Config) -> Self {
+        let mut world = Self {
+            now_us: 1_000_000,
+            nodes: Vec::new(),
+            network: Network::calm(),
+            random: Random::new(seed),
+            config,
+            wrong: BTreeMap::new(),
+            begun_again: 0,
+            lives: 0,
+            refused: 0,
+            on_the_way: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            serial: 0,
+            said_us: vec![0],
+        };
+        for _ in 0..nodes {
+            world.join();
+        }
+        world
+    }
+
+    /// A node that was not there before.
+    pub(crate) fn join(&mut self) {
+        let offset_us = self.random.below(OFFSET_US);
+        self.nodes.push(Node::new(self.nodes.len(), offset_us));
+        self.start(self.nodes.len() - 1);
+    }
+
+    pub(crate) fn start(&mut self, index: usize) {
+        let seed = self.random.number();
+        self.nodes[index].start(self.now_us, seed, self.config);
+        self.settle_modes();
+        self.touched(index);
+    }
+
+    pub(crate) fn crash(&mut self, index: usize) {
+        self.nodes[index].crash();
+        self.touched(index);
+    }
+
+    /// What the self-test would find.
+    pub(crate) fn settle_modes(&mut self) {
+        let uids: Vec<Uid> = self.nodes.iter().map(|node| node.uid).collect();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Some(sync) = &mut node.sync else { continue };
+            for (other, uid) in uids.iter().enumerate() {
+                let is_deaf = self.network.deaf.contains(&(index.min(other), index.max(other)));
+                sync.set_mode(*uid, if is_deaf { Mode::Unicast } else { Mode::Multicast });
+            }
+        }
+    }
+
+    pub(crate) fn up(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| self.nodes[*index].sync.is_some()).collect()
+    }
+
+    /// A node says a new value of one of its slots.
+    pub(crate) fn publish(&mut self, index: usize, slot: u64, bytes: usize) {
+        let number = self.said_us.len() as u64;
+        self.said_us.push(self.now_us);
+        let mut value = number.to_be_bytes().to_vec();
+        value.resize(bytes.max(8), b'x');
+        let (now, node) = (self.nodes[index].clock(self.now_us), &mut self.nodes[index]);
+        if let Some(sync) = &mut node.sync
+            && let Err(error) = sync.publish(now, &key(slot), value.into())
+        {
+            panic!("{error}");
+        }
+        self.touched(index);
+    }
+
+    pub(crate) fn withdraw(&mut self, index: usize, slot: u64) {
+        let (now, node) = (self.nodes[index].clock(self.now_us), &mut self.nodes[index]);
+        if let Some(sync) = &mut node.sync {
+            sync.withdraw(now, &key(slot));
+        }
+        self.touched(index);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run_for(&mut self, millis: u64) {
+        let end = self.now_us + millis * 1_000;
+        loop {
+            let datagram = self.on_the_way.first_key_value().map(|((at, _), _)| *at);
+            let deadline = self.deadlines.first().map(|(at, _)| *at);
+            let next = datagram.into_iter().chain(deadline).min().filter(|at| *at <= end);
+            let Some(next) = next else { break };
+            self.now_us = self.now_us.max(next);
+            if datagram == Some(next) {
+                self.deliver();
+            } else {
+                self.wake();
+            }
+        }
+        self.now_us = end;
+    }
+
+    fn deliver(&mut self) {
+        let Some((_, Datagram { to, from, bytes })) = self.on_the_way.pop_first() else { return };
+        let now = self.nodes[to].clock(self.now_us);
+        if let Some(sync) = &mut self.nodes[to].sync {
+            self.refused += u64::from(sync.receive(now, from, &bytes).is_err());
+            self.touched(to);
+        }
+    }
+
+    fn wake(&mut self) {
+        let Some((_, index)) = self.deadlines.first().copied() else { return };
+        let now = self.nodes[index].clock(self.now_us);
+        if let Some(sync) = &mut self.nodes[index].sync {
+            let before = sync.next_deadline();
+            sync.wake(now);
+            let after = sync.next_deadline();
+            assert!(after > before || after > now, "node {index} wakes again and again at {now:?}");
+        }
+        self.touched(index);
+    }
+
+    /// Performs what a node asks for, and notes when it wants to be woken.
+    fn touched(&mut self, index: usize) {
+        let effects: Vec<Effect> =
+            self.nodes[index].sync.iter_mut().flat_map(|sync| sync.effects().collect::<Vec<_>>()).collect();
+        for effect in effects {
+            self.perform(index, effect);
+        }
+        let node = &mut self.nodes[index];
+        let deadline = node.next_deadline_us();
+        if node.deadline_us != deadline {
+            if let Some(old) = std::mem::replace(&mut node.deadline_us, deadline) {
+                self.deadlines.remove(&(old, index));
+            }
+            self.deadlines.extend(deadline.map(|at| (at, index)));
+        }
+    }
+
+    fn perform(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, bytes } => self.send(index, to, &bytes),
+            Effect::Changed { origin, key, slot } => {
+                let heard = self.nodes[index].hear(self.now_us, origin, key, slot.as_ref(), &self.said_us);
+                if let Err((invariant, what)) = heard {
+                    let at = self.now_us;
+                    self.wrong.entry(invariant).or_insert_with(|| format!("at {at} us node {index}: {what}"));
+                }
+            }
+            Effect::BegunAgain { incarnation } => {
+                self.nodes[index].incarnation = incarnation;
+                self.begun_again += 1;
+            }
+            Effect::Stood { .. } => {}
+        }
+    }
+
+    fn send(&mut self, from: usize, to: To, bytes: &Arc<[u8]>) {
+        let sent = &mut self.nodes[from].sent;
+        sent.bytes += bytes.len() as u64;
+        sent.datagrams += 1;
+        sent.longest = sent.longest.max(bytes.len());
+        let multicast = to == To::Group;
+        for index in 0..self.nodes.len() {
+            let is_meant = to == To::Group || to == To::Node(self.nodes[index].uid);
+            if !is_meant || index == from || self.nodes[index].sync.is_none() {
+                continue;
+            }
+            for delay in self.network.pass(&mut self.random, self.now_us, from, index, multicast) {
+                self.serial += 1;
+                let datagram = Datagram { to: index, from: self.nodes[from].uid, bytes: Arc::clone(bytes) };
+                self.on_the_way.insert((self.now_us + delay, self.serial), datagram);
+            }
+        }
+    }
+
+    /// What one node holds of another, as numbers.
+    pub(crate) fn held(&self, index: usize, of: Uid) -> BTreeMap<SlotKey, u64> {
+        let Some(sync) = &self.nodes[index].sync else { return BTreeMap::new() };
+        let slots = sync.slots(self.nodes[index].clock(self.now_us), of);
+        slots.map(|(key, slot)| (key.clone(), number(&slot.value))).collect()
+    }
+
+    /// What a node says.
+    pub(crate) fn own(&self, index: usize) -> BTreeMap<SlotKey, u64> {
+        let slots = self.nodes[index].sync.iter().flat_map(|sync| sync.own_slots());
+        slots.map(|(key, value)| (key.clone(), number(value))).collect()
+    }
+
+    /// Where replicas differ from what is said, and of nodes that are down from each other.
+    pub(crate) fn difference(&self) -> Option<String> {
+        let up = self.up();
+        for (of, origin) in self.nodes.iter().enumerate() {
+            let mut expected = origin.sync.is_some().then(|| self.own(of));
+            for index in up.iter().copied().filter(|index| *index != of) {
+                let held = self.held(index, origin.uid);
+                let expected = expected.get_or_insert_with(|| held.clone());
+                if held != *expected {
+                    let lacking = expected.iter().find(|(key, number)| held.get(key) != Some(number));
+                    let extra = held.iter().find(|(key, number)| expected.get(key) != Some(number));
+                    return Some(format!("node {index} of {of}: lacks {lacking:?}, has {extra:?}"));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// One of the slots that nodes of these worlds have: state or measurements of an object, by one of two reporters.
+pub(crate) fn key(slot: u64) -> SlotKey {
+    let facet = if slot.is_multiple_of(3) { Facet::Stats } else { Facet::Meta };
+    let reporter = if slot.is_multiple_of(2) { "hypervisor" } else { "network" };
+    SlotKey { kind: Kind::System, uid: Uid::from_u128(u128::from(slot) + 1), reporter: reporter.into(), facet }
+}
