@@ -52,7 +52,11 @@ const HEARING_MIN: Duration = Duration::from_secs(3);
 /// How long at most, if it is there and slow.
 const HEARING_MAX: Duration = Duration::from_secs(15);
 
-/// How long a member that could not be made a voter is passed over, so that another one can be.
+/// How long a step that fails is tried again, each second: a hub that starts, or has yet to leave another log, passes soon, and
+/// others need not be moved for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a member is passed over then, so that another one can be made a voter.
 const PASSED_OVER: Duration = Duration::from_secs(30);
 
 /// Makes the voters those that the policy wants.
@@ -65,12 +69,27 @@ pub(crate) struct Reconciler {
     client: Client,
     /// Since when this hub leads: whoever was not heard since was not heard for that long.
     leads_since: Option<Instant>,
-    /// Who could not be made a voter, and when that was.
-    failed: BTreeMap<Uid, Instant>,
+    /// Who could not be made a voter.
+    failed: BTreeMap<Uid, Failed>,
     /// Voters that have lost their log.
     forgetful: Forgetful,
     /// Who is a controller no more and is sent the log until it has heard so.
     dismissed: BTreeMap<Uid, Dismissed>,
+}
+
+/// A member with which no step succeeds.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When the first one was begun.
+    since: Instant,
+    /// When the last one had failed.
+    last: Instant,
+}
+
+impl Failed {
+    fn is_passed_over(self) -> bool {
+        self.last.duration_since(self.since) >= PATIENCE
+    }
 }
 
 /// A dismissal that was ordered.
@@ -124,7 +143,7 @@ impl Reconciler {
         if snapshot.state.founded().is_none() {
             return false;
         }
-        self.failed.retain(|_, when| when.elapsed() < PASSED_OVER);
+        self.failed.retain(|_, failed| failed.last.elapsed() < PASSED_OVER);
         let unheard = self.unheard(here, &status, &snapshot);
         self.forgetful.ask(&self.client, &unheard).await;
         let step = plan(&self.view(here, &status, &snapshot));
@@ -134,14 +153,19 @@ impl Reconciler {
             Step::Prepare(uid) | Step::AddLearner(uid) | Step::Dismiss(uid) => Some(*uid),
             Step::SetVoters(_) => None,
         };
+        let begun = Instant::now();
         match self.take(step.clone(), &snapshot, &status).await {
             Ok(()) => {
                 tracing::info!(?step, "the voters change");
+                concerned.map(|uid| self.failed.remove(&uid));
                 true
             }
             Err(failure) => {
                 tracing::warn!(?step, reason = %failure, "the voters could not be changed");
-                self.failed.extend(concerned.map(|uid| (uid, Instant::now())));
+                if let Some(uid) = concerned {
+                    let failed = self.failed.entry(uid).or_insert(Failed { since: begun, last: begun });
+                    failed.last = Instant::now();
+                }
                 false
             }
         }
@@ -158,7 +182,7 @@ impl Reconciler {
             let (online, for_ms) = self.online(uid, status);
             Candidate {
                 parked: member.parked,
-                online: (online && !self.failed.contains_key(&uid)) || uid == here,
+                online: (online && !self.failed.get(&uid).is_some_and(|failed| failed.is_passed_over())) || uid == here,
                 for_ms,
                 prepared: member.controller && !member.checkpoint_key.is_empty(),
             }

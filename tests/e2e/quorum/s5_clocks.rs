@@ -38,12 +38,14 @@ const CERTIFICATE_MS: u64 = 48 * 3_600_000;
 const TOLERANCE_MS: u64 = 15_000;
 
 fn clocks(five: &Five) -> Result<()> {
-    let guests = Guests::start(five)?;
+    // Its daemons are restarted at once for this, which on a busy machine takes longer than a lease: guests come after.
     let clock = Clock::take(five, HOST)?;
-    let drilled = jumps(five, &clock, &guests);
+    let drilled = Guests::start(five).and_then(|guests| {
+        jumps(five, &clock, &guests)?;
+        guests.end(five)
+    });
     let given_back = clock.give_back(five);
-    drilled.and(given_back)?;
-    guests.end(five)
+    drilled.and(given_back)
 }
 
 fn jumps(five: &Five, clock: &Clock, guests: &Guests) -> Result<()> {
