@@ -117,7 +117,7 @@ pub const SUMMARY_PERIOD_JOINING: Duration = Duration::from_millis(300);
 pub const JOINING_FOR: Duration = Duration::from_secs(8);
 
 /// Origins in one summary, so that it stays below the MTU.
-pub const SUMMARY_ORIGINS_MAX: usize = 16;
+pub const SUMMARY_ORIGINS_MAX: usize = 15;
 
 /// Large values that are fetched at the same time; the others wait.
 pub const FETCHES_MAX: usize = 32;

@@ -205,6 +205,9 @@ pub struct Known {
     /// How many sequences it has.
     #[serde(rename = "n")]
     pub count: u64,
+    /// The hash of what it holds, [`Rolling::hash`]; none where it may lack values for want of room.
+    #[serde(rename = "w")]
+    pub hash: Option<u64>,
     /// It does not hear the origin.
     #[serde(rename = "s")]
     pub silent: bool,

@@ -3,6 +3,13 @@
 //! Deltas name all that stands under their sequences, so what was received is a set of sequences, and an item is taken when its
 //! sequence is new here and above that of its slot. Gaps are asked for.
 //!
+//! The set says what to ask for, not what is held: a sequence that came as void speaks of a newer value, which may be among
+//! those that are lost. So of two replicas that have received the same one can hold what the other does not. While the origin
+//! lives, its digest shows that; after its death the survivors' summaries do, by a **hash of what they hold**. Then each tells
+//! the other all that it holds, and an item is taken where its sequence is void: of each slot the highest sequence that
+//! anybody holds stands. Not so up to the horizon, where the newer value may have been a tombstone that nobody keeps any more:
+//! there a slot that is void for one ends for all.
+//!
 //! When a gap reaches below the origin's horizon, the tombstone that it hides may be gone. Then the replica **sweeps**: it asks
 //! for everything up to there again, doubts each slot that it holds under a sequence which is not named any more, and drops
 //! those that are still in doubt when nothing is missing.
@@ -141,6 +148,7 @@ impl Followed {
             contiguous: self.received.contiguous().min(sure),
             highest: self.received.highest(),
             count: self.received.count(),
+            hash: (!self.is_starved).then_some(self.rolling.hash),
             silent: self.is_silent(now),
         }
     }
@@ -153,11 +161,12 @@ impl Followed {
         let is_ahead = other.is_none_or(|other| {
             own.contiguous > other.contiguous || own.highest > other.highest || own.count > other.count
         });
-        if is_newer || !is_ahead || self.is_starved {
+        let differs = other.is_some_and(|other| differ(&own, other));
+        if is_newer || !(is_ahead || differs) || self.is_starved {
             return Ranges::default();
         }
         let mut lacking = self.received.clone();
-        let from = other.map_or(0, |other| other.contiguous);
+        let from = other.filter(|_| !differs).map_or(0, |other| other.contiguous);
         if from > 0 && !lacking.remove(Range(1, from)) {
             return Ranges::default();
         }
@@ -194,15 +203,22 @@ impl Followed {
         let may_retake = sweeps && !delta.relayed && delta.newest == self.newest;
         let named: Vec<u64> = delta.items.iter().map(|item| item.sequence).collect();
         for item in delta.items {
-            let is_new = !self.received.contains(item.sequence) || may_retake;
-            if is_new && self.slots.get(&item.key).is_none_or(|held| held.sequence < item.sequence) {
+            if (may_retake || self.may_take(item.sequence))
+                && self.slots.get(&item.key).is_none_or(|held| held.sequence < item.sequence)
+            {
                 self.put(now, item, delta.relayed, room, changes);
             }
         }
-        if !self.sweep.is_empty() {
-            let until = if delta.relayed { delta.horizon } else { delta.newest };
-            self.doubt(range, &named, until);
-        }
+        let until = if delta.relayed { delta.horizon } else { delta.newest };
+        // What is void elsewhere up to the horizon may have been deleted, and does not come back; so it ends here as well.
+        let floor = if !self.sweep.is_empty() {
+            self.sweep_floor
+        } else if delta.relayed {
+            delta.horizon
+        } else {
+            0
+        };
+        self.doubt(range, floor, &named, until);
         if sweeps {
             // What would split it too often stays to be asked for.
             self.sweep.remove(range);
@@ -210,6 +226,13 @@ impl Followed {
         self.received = received;
         self.settle(room, changes);
         true
+    }
+
+    /// Whether an item under this sequence says something new: it has not come yet, or came as void because of a newer value
+    /// that may be lost. Up to the horizon it may be void because it was deleted, and so stays.
+    fn may_take(&self, sequence: u64) -> bool {
+        let is_void = sequence > self.horizon && !self.order.contains_key(&sequence);
+        is_void || !self.received.contains(sequence)
     }
 
     /// Takes where the origin says that it stands; true if this replica holds the same.
@@ -253,8 +276,9 @@ impl Followed {
         self.sweep_floor = to;
     }
 
-    fn doubt(&mut self, range: Range, named: &[u64], until: u64) {
-        let Some(range) = range.and(Range(1, self.sweep_floor)) else { return };
+    /// Doubts what is held in the range up to `floor` and was not named.
+    fn doubt(&mut self, range: Range, floor: u64, named: &[u64], until: u64) {
+        let Some(range) = range.and(Range(1, floor)) else { return };
         let held = self.order.range(range.0..=range.1);
         let unnamed = held.filter(|(sequence, _)| named.binary_search(sequence).is_err());
         for (sequence, key) in unnamed {
@@ -351,4 +375,10 @@ impl Followed {
         room.slots -= self.slots.len();
         room.bytes -= self.bytes;
     }
+}
+
+/// Whether two replicas that have received as much as each other hold different things.
+fn differ(one: &Known, other: &Known) -> bool {
+    let as_far = one.contiguous == other.contiguous && one.highest == other.highest && one.count == other.count;
+    as_far && one.hash.zip(other.hash).is_some_and(|(one, other)| one != other)
 }

@@ -2,7 +2,7 @@
 
 use acp_base::{BootInstant, Uid};
 
-use super::Replica;
+use super::{Change, Replica, followed::Followed};
 use crate::{
     limits::SUMMARY_ORIGINS_MAX,
     pack::Frame,
@@ -19,6 +19,19 @@ impl Replica {
         let is_last = page().nth(SUMMARY_ORIGINS_MAX).is_none();
         let last = known.last().filter(|_| !is_last).map_or(Uid::from_u128(u128::MAX), |known| known.origin.node);
         Summary { joining, first: Uid::from_u128(first), last, known }
+    }
+
+    /// Another node has heard of later lives, even if only that they began: what earlier ones said is void here as it is there.
+    pub(crate) fn learn(&mut self, summary: &Summary) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for Known { origin, .. } in &summary.known {
+            let known = self.origins.get(&origin.node).map(|followed| followed.origin.incarnation);
+            if known.is_some_and(|known| known < origin.incarnation) {
+                changes.extend(self.drop_origin(origin.node));
+                self.origins.insert(origin.node, Followed::new(*origin));
+            }
+        }
+        changes
     }
 
     /// What stands here that the sender of a summary lacks and does not get from its origins.

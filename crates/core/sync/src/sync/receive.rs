@@ -115,6 +115,8 @@ impl Sync {
         if let Some(known) = summary.known.iter().find(|known| known.origin.node == own) {
             self.learn_own(now, known.origin.incarnation, known.highest);
         }
+        let changes = self.replica.learn(summary);
+        self.say_all(now, changes);
         for (node, ranges) in self.replica.lacking(now, from, summary) {
             self.repeats.ask(now, To::Node(from), node, ranges.iter());
         }

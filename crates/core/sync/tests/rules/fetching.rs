@@ -4,37 +4,16 @@ use std::sync::Arc;
 
 use acp_base::{BootInstant, Uid};
 use acp_core_sync::{
-    Effect, Sync, To,
+    Sync,
     limits::{INLINE_BYTES_MAX, SILENT_AFTER, VALUE_BYTES_MAX},
-    wire::{Blob, Body, Part, decode},
+    wire::{Blob, Body, Part},
 };
 
-use crate::harness::{HERE, OTHER, THERE, at, key, message, run, sent, sync};
+use crate::harness::{HERE, OTHER, THERE, at, carry, key, message, run, sent, sync};
 
 /// A value whose parts differ.
 fn large(bytes: usize, seed: usize) -> Arc<[u8]> {
     (0..bytes).map(|index| u8::try_from((index / 7 + seed) % 251).expect("small")).collect()
-}
-
-/// Carries messages between nodes until then; `loses` says which do not arrive.
-fn carry(nodes: &mut [Sync], from: u64, until: u64, mut loses: impl FnMut(&Body) -> bool) {
-    for millis in from..until {
-        let now = at(millis);
-        for source in 0..nodes.len() {
-            let uid = nodes[source].origin().node;
-            nodes[source].wake(now);
-            for effect in nodes[source].effects().collect::<Vec<_>>() {
-                let Effect::Send { to, bytes } = effect else { continue };
-                if loses(&decode(&bytes).expect("our own").body) {
-                    continue;
-                }
-                let meant = |node: &&mut Sync| to == To::Group || to == To::Node(node.origin().node);
-                for target in nodes.iter_mut().filter(meant).filter(|node| node.origin().node != uid) {
-                    target.receive(now, uid, &bytes).expect("fine");
-                }
-            }
-        }
-    }
 }
 
 fn value(node: &Sync, now: BootInstant, of: Uid) -> Option<Arc<[u8]>> {

@@ -23,7 +23,14 @@ const ORIGIN: Origin = Origin { node: MAX, incarnation: NUMBER_MAX };
 /// The longest of each kind.
 fn longest() -> Vec<Body> {
     let reporter: std::sync::Arc<str> = "r".repeat(REPORTER_BYTES_MAX).into();
-    let known = Known { origin: ORIGIN, contiguous: NUMBER_MAX, highest: NUMBER_MAX, count: NUMBER_MAX, silent: true };
+    let known = Known {
+        origin: ORIGIN,
+        contiguous: NUMBER_MAX,
+        highest: NUMBER_MAX,
+        count: NUMBER_MAX,
+        hash: Some(u64::MAX),
+        silent: true,
+    };
     let mut key = key(1);
     (key.reporter, key.uid) = (reporter.clone(), MAX);
     let said = Said::Value(Blob(vec![0; INLINE_BYTES_MAX].into()));
@@ -174,7 +181,7 @@ fn samples() -> Vec<Body> {
     let mut sample = delta(origin.incarnation, 3, 6, vec![item(3, 1, "{\"state\":\"running\"}"), gone(5, 2), large]);
     sample.horizon = 2;
     let stand = |name: &str| Stand { reporter: name.into(), age_ms: 1_200 };
-    let known = Known { origin, contiguous: 3, highest: 9, count: 5, silent: true };
+    let known = Known { origin, contiguous: 3, highest: 9, count: 5, hash: Some(0x0fed_cba9_8765_4321), silent: true };
     let slots = Rolling { count: 2, hash: 0x1234_5678_9abc_def0 };
     let reporters = vec![stand("hypervisor"), stand("network")];
     vec![

@@ -64,6 +64,27 @@ pub(crate) fn run(sync: &mut Sync, until: BootInstant) -> Vec<(BootInstant, Effe
     effects
 }
 
+/// Carries messages between nodes until then; `loses` says which do not arrive.
+pub(crate) fn carry(nodes: &mut [Sync], from: u64, until: u64, mut loses: impl FnMut(&Body) -> bool) {
+    for millis in from..until {
+        let now = at(millis);
+        for source in 0..nodes.len() {
+            let uid = nodes[source].origin().node;
+            nodes[source].wake(now);
+            for effect in nodes[source].effects().collect::<Vec<_>>() {
+                let Effect::Send { to, bytes } = effect else { continue };
+                if loses(&decode(&bytes).expect("our own").body) {
+                    continue;
+                }
+                let meant = |node: &&mut Sync| to == To::Group || to == To::Node(node.origin().node);
+                for target in nodes.iter_mut().filter(meant).filter(|node| node.origin().node != uid) {
+                    target.receive(now, uid, &bytes).expect("fine");
+                }
+            }
+        }
+    }
+}
+
 pub(crate) fn sent(effects: &[(BootInstant, Effect)]) -> Vec<(To, Body)> {
     let sent = effects.iter().filter_map(|(_, effect)| match effect {
         Effect::Send { to, bytes } => Some((*to, decode(bytes).expect("our own").body)),

@@ -3,6 +3,8 @@
 mod fetching;
 mod format;
 mod harness;
+mod memory;
 mod publishing;
 mod receiving;
 mod repairing;
+mod surviving;

@@ -156,13 +156,13 @@ fn who_has_lived_before_goes_on_above_that_life() {
         ("told", nack(8, Vec::new())),
         ("compared", {
             let origin = Origin { node: HERE, incarnation: 8 };
-            let known = vec![Known { origin, contiguous: 3, highest: 3, count: 3, silent: false }];
+            let known = vec![Known { origin, contiguous: 3, highest: 3, count: 3, hash: Some(3), silent: false }];
             let (first, last) = (HERE, OTHER);
             message(Body::Summary(Summary { joining: false, first, last, known }))
         }),
         ("the same incarnation twice", {
             let origin = Origin { node: HERE, incarnation: 5 };
-            let known = vec![Known { origin, contiguous: 99, highest: 99, count: 99, silent: false }];
+            let known = vec![Known { origin, contiguous: 99, highest: 99, count: 99, hash: Some(99), silent: false }];
             let (first, last) = (HERE, OTHER);
             message(Body::Summary(Summary { joining: false, first, last, known }))
         }),

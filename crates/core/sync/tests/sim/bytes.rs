@@ -23,6 +23,6 @@ fn most_sent(nodes: usize) -> u64 {
 #[test]
 fn bytes_do_not_grow_with_nodes() {
     let (few, many) = (most_sent(17), most_sent(34));
-    // Digests and summaries have jitter; a page of a summary is full from 17 nodes on.
+    // Digests and summaries have jitter; a page of a summary is full from 16 nodes on.
     assert!(many < few + few / 8, "{few} bytes at 17 nodes, {many} at 34");
 }
