@@ -1,21 +1,24 @@
-//! The one source of decisions: SplitMix64, which is the same on every machine.
+//! The one source of decisions.
+
+use acp_dev_dice::Random;
 
 /// A stream of decisions.
 #[derive(Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Dice(Random);
 
 impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(Random::new(seed))
+    }
+
     /// A number below `bound`, which is not 0.
-    pub(crate) fn roll(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+    pub(crate) const fn roll(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
     }
 
     /// True once in so many times.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.roll(times) == 0
+    pub(crate) const fn once_in(&mut self, times: u64) -> bool {
+        self.0.once_in(times)
     }
 
     /// One of them, if there is one.

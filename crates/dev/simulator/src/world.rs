@@ -63,7 +63,7 @@ pub struct World {
 impl World {
     /// Seven nodes, of which the first has founded the cluster alone.
     pub fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let nodes = (0..NODES).map(|number| Node::new(number, 1_000 + dice.roll(1_000_000))).collect();
         let mut voters = vec![Voter::default(); NODES];
         voters[0]

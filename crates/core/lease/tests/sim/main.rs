@@ -5,7 +5,6 @@ mod clock;
 mod exclusive;
 mod leader;
 mod node;
-mod random;
 mod served;
 mod terms;
 mod world;

@@ -2,6 +2,7 @@
 
 use acp_base::Uid;
 use acp_core_lease::Renewal;
+use acp_dev_dice::Random;
 use acp_wire_api::hub::{RenewSessionReply, RenewSessionRequest};
 use acp_wire_model::entry::LeaseAct;
 
@@ -9,7 +10,6 @@ use crate::{
     clock::{Clock, STEP_MS},
     leader::{Leader, Log},
     node::Node,
-    random::Random,
 };
 
 const NODES: usize = 4;

@@ -2,7 +2,7 @@
 
 use crate::{
     network::{Bursts, Network},
-    random::seeds,
+    seeds::seeds,
     world::{SECOND_US, World, uid},
 };
 

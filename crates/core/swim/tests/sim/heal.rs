@@ -2,7 +2,7 @@
 
 use crate::{
     network::Network,
-    random::seeds,
+    seeds::seeds,
     world::{SECOND_US, Us, World},
 };
 

@@ -5,7 +5,7 @@ use acp_core_swim::Verdict;
 
 use crate::{
     network::Network,
-    random::seeds,
+    seeds::seeds,
     world::{SECOND_US, World, uid},
 };
 

@@ -1,9 +1,7 @@
 //! Which packets arrive, and when.
 
-use crate::{
-    random::Random,
-    world::{SECOND_US, Us},
-};
+use crate::world::{SECOND_US, Us};
+use acp_dev_dice::Random;
 
 /// A node that is cut off now and then: for how long, and how often.
 #[derive(Clone, Copy, Debug)]

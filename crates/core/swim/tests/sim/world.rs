@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use acp_base::Uid;
 use acp_core_swim::{Effect, Output, State};
+use acp_dev_dice::Random;
 
 use crate::{
     hub::Hub,
     network::Network,
     node::{Node, Word, instant},
-    random::Random,
 };
 
 /// Microseconds since the world began.

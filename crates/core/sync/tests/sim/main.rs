@@ -11,7 +11,6 @@ mod deleted;
 mod incarnation;
 mod network;
 mod node;
-mod random;
 mod scale;
 mod script;
 mod world;

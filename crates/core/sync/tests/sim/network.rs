@@ -1,8 +1,7 @@
 //! The network: what becomes of a datagram.
 
+use acp_dev_dice::Random;
 use std::collections::BTreeSet;
-
-use crate::random::Random;
 
 /// How datagrams are lost, besides partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

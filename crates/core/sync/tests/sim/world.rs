@@ -7,12 +7,12 @@ use std::{
 
 use acp_base::Uid;
 use acp_core_sync::{Config, Effect, Mode, SlotKey, To};
+use acp_dev_dice::Random;
 use acp_wire_model::{Kind, object::Facet};
 
 use crate::{
     network::Network,
     node::{Node, number},
-    random::Random,
 };
 
 /// The clocks of nodes begin later than this, so that ages before a node's boot are tried as well.
