@@ -4,6 +4,7 @@ use acp_base::{Code, Failure, Uid, WallTime};
 use acp_core_cdb::Refusal;
 use acp_wire_api::hub::{
     ListNodesReply, Proposal, ProposeReply, ProposeRequest, Proposed, RenewSessionReply, RenewSessionRequest,
+    ReportRingRequest, SyncKeysReply,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,20 @@ pub(crate) enum Ask {
     },
     /// What time it is, as most voters have it.
     Time,
+    /// For the keys of datagrams.
+    SyncKeys {
+        /// Which node wants them.
+        node: Uid,
+        /// The newest that it has.
+        installed: Option<u32>,
+    },
+    /// To hear what a node holds of the others of its ring.
+    Ring {
+        /// The node.
+        node: Uid,
+        /// What it says.
+        request: ReportRingRequest,
+    },
 }
 
 /// What the leader answers.
@@ -51,6 +66,8 @@ pub(crate) enum Answer {
     Done,
     /// To [`Ask::Time`].
     Time(WallTime),
+    /// To [`Ask::SyncKeys`].
+    SyncKeys(SyncKeysReply),
 }
 
 /// What was decided, on its way to another hub or to whoever has proposed it.

@@ -1,6 +1,7 @@
 //! From the wire to the log and back; no decisions.
 
 mod admission;
+mod detect;
 mod follow;
 mod log;
 mod members;
@@ -36,10 +37,12 @@ use crate::{
     degraded::Degraded,
     error::pki_failure,
     founding::Founding,
+    keys::Keys,
     log::Replica,
     metrics,
     orders::{Draft, Orders, until},
     presence::Presence,
+    rings::Rings,
     seat::Seat,
     sight::Sight,
     snapshot::Snapshot,
@@ -64,6 +67,8 @@ pub(crate) struct App {
     pub(crate) degraded: Degraded,
     pub(crate) founding: Founding,
     pub(crate) leases: Leases,
+    pub(crate) keys: Keys,
+    pub(crate) rings: Rings,
     pub(crate) refusals: Refusals,
     pub(crate) tasks: Tasks,
     pub(crate) drain: CancellationToken,
@@ -181,6 +186,9 @@ fn log_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::Propose, _, _>(router, app, log::propose);
     once::<api::ReadIndex, _, _>(router, app, log::read_index);
     once::<api::RenewSession, _, _>(router, app, session::renew);
+    once::<api::SyncKeys, _, _>(router, app, detect::sync_keys);
+    once::<api::ReportRing, _, _>(router, app, detect::report_ring);
+    once::<api::KeepAlive, _, _>(router, app, detect::keep_alive);
     let shared = Arc::clone(app);
     router.stream::<api::Follow, _, _>(move |call, sink| follow::follow(Arc::clone(&shared), call, sink));
     let shared = Arc::clone(app);

@@ -9,6 +9,7 @@ mod error;
 mod founding;
 mod handlers;
 mod housekeeping;
+mod keys;
 mod log;
 mod metrics;
 mod newcomer;
@@ -16,6 +17,7 @@ mod orders;
 mod peers;
 mod persist;
 mod presence;
+mod rings;
 mod seat;
 mod sight;
 mod snapshot;
@@ -39,11 +41,13 @@ use crate::{
     error::StartError,
     founding::Founding,
     handlers::{App, Leases},
+    keys::Keys,
     log::Replica,
     orders::{Orders, Proposer},
     peers::Peers,
     persist::Records,
     presence::Presence,
+    rings::Rings,
     seat::Seat,
     sight::Sight,
     spread::Spread,
@@ -112,6 +116,8 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
         degraded,
         founding,
         leases,
+        keys: Keys::default(),
+        rings: Rings::default(),
         refusals,
         tasks,
         drain,

@@ -32,6 +32,8 @@ struct Seen {
     watches: Vec<CancellationToken>,
     /// At the hubs of other voters, with when they last said so.
     elsewhere: BTreeMap<Uid, BootInstant>,
+    /// When it last said that it lives; none: never in this session, so that its silence says nothing.
+    heard: Option<BootInstant>,
     is_online: bool,
     /// Since when it is as it is.
     since: BootInstant,
@@ -39,7 +41,7 @@ struct Seen {
 
 impl Seen {
     fn new(now: BootInstant) -> Self {
-        Self { watches: Vec::new(), elsewhere: BTreeMap::new(), is_online: false, since: now }
+        Self { watches: Vec::new(), elsewhere: BTreeMap::new(), heard: None, is_online: false, since: now }
     }
 
     /// Looks again whether it is online.
@@ -67,6 +69,13 @@ impl Presence {
         }
         metrics::online(self.online());
         Watch { presence: self.clone(), member, ended }
+    }
+
+    /// A member that watches says that it lives.
+    pub(crate) fn heard(&self, member: Uid) {
+        if let Some(seen) = self.lock().get_mut(&member).filter(|seen| seen.is_online) {
+            seen.heard = Some(boot_now());
+        }
     }
 
     /// Another voter says who watches at its hub.

@@ -1,8 +1,10 @@
 //! `acp.hub`: the control plane: one log, who is a member of the cluster, and who may do what.
 
+mod datagrams;
 mod metadata;
 mod nodes;
 mod quorum;
+mod rings;
 mod session;
 mod view;
 
@@ -12,6 +14,7 @@ use zlink::introspect::Type;
 
 use crate::{Empty, Scope};
 
+pub use datagrams::{SyncKey, SyncKeysReply, SyncKeysRequest};
 pub use metadata::{MetaValue, Metadata, MetadataRequest};
 pub use nodes::{
     JoinAnswer, JoinAsked, JoinOutcome, ListRequestsReply, ListRolesReply, NodePlan, NodeRequest, ReaddressRequest,
@@ -22,6 +25,7 @@ pub use quorum::{
     ProposeReply, ProposeRequest, Proposed, QuorumStatus, RaftRequest, ReadIndexReply, RecoverRequest, RestoreRequest,
     TransferRequest, VoterStatus, VotersRequest,
 };
+pub use rings::{ReportRingRequest, RingState, RingStateKind};
 pub use session::{HeldLease, LeaseAnswer, RenewSessionReply, RenewSessionRequest};
 pub use view::{MetaCondition, NodeChange, NodeEvent, NodeFilter, NodePresence, WatchNodesReply};
 
@@ -62,6 +66,13 @@ interface! {
     Once Restore(RestoreRequest) -> QuorumStatus, Admin, [];
     /// Renews the calling node's session, and with it its leases. For each node's hypervisor; held in the leader's memory.
     Once RenewSession(RenewSessionRequest) -> RenewSessionReply, Internal, ["hypervisor", "node"];
+    /// Answers the keys with which the members seal datagrams to each other, and hears which of them the calling node has. For
+    /// each node's cluster service, which asks again every few seconds; the leader holds them in memory.
+    Once SyncKeys(SyncKeysRequest) -> SyncKeysReply, Internal, ["cluster", "node"];
+    /// Hears what the calling node's failure detector holds of the others of its ring: at each change, and every few seconds.
+    Once ReportRing(ReportRingRequest) -> Empty, Internal, ["cluster", "node"];
+    /// Hears that the calling node lives, at the hub that it watches the directory at: at least twice a second.
+    Once KeepAlive(Empty) -> Empty, Internal, ["agent", "node"];
     /// Asks for membership without a token; answers first that the request is known, at the end what an operator said.
     Stream RequestJoin(RequestJoinRequest) -> JoinAnswer, Internal, ["newcomer"];
     /// Lists the requests that wait for an answer.

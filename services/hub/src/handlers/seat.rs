@@ -82,7 +82,7 @@ impl App {
         prepared.map(|prepared| (prepared.cluster, prepared.epoch)).ok_or_else(crate::seat::no_log)
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Answer, Failure> {
+    pub(super) async fn answer(&self, ask: Ask) -> Result<Answer, Failure> {
         let deadline = Instant::now() + ASK_LIMIT;
         if !self.seat.leads() {
             return Err(not_leader());
@@ -96,6 +96,14 @@ impl App {
             }
             Ask::Transfer { to } => self.transfer_here(to).await.map(|()| Answer::Done),
             Ask::Time => Ok(Answer::Time(self.time_here().await)),
+            Ask::SyncKeys { node: _, installed: _ } => {
+                let at = *self.replica.position().borrow();
+                self.keys.reply(at.epoch_text(), at.index).map(Answer::SyncKeys)
+            }
+            Ask::Ring { node, request } => {
+                self.rings.report(node, request);
+                Ok(Answer::Done)
+            }
         }
     }
 

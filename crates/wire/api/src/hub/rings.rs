@@ -1,0 +1,39 @@
+//! What a node's failure detector says of the others of its ring.
+
+use acp_base::Uid;
+use serde::{Deserialize, Serialize};
+use zlink::introspect::Type;
+
+/// See [`ReportRing`](super::ReportRing).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct ReportRingRequest {
+    /// The ring, as every node computes it from the list of members; one ring alone is 1.
+    pub ring: u64,
+    /// Which start of the reporting service it is: higher with each. What an earlier one says late does not count.
+    pub incarnation: u64,
+    /// Everything that it holds of the others of its ring, at most 63; it replaces what it said before.
+    pub states: Vec<RingState>,
+}
+
+/// What is held of one member of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct RingState {
+    /// Which member.
+    pub node: Uid,
+    /// What is held of it.
+    pub state: RingStateKind,
+}
+
+/// What a failure detector holds a node for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
+pub enum RingStateKind {
+    /// It answers.
+    Alive,
+    /// It does not answer and may say within the suspicion that it lives.
+    Suspect,
+    /// It has not said so.
+    Down,
+}
