@@ -153,7 +153,7 @@ impl Client {
         let framed = [&[0][..], &length, message].concat();
         let request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
         self.sender.ready().await?;
-        let mut reply = self.sender.send_request(request.body(Once(Some(framed.into())))?).await?;
+        let mut reply = self.sender.send_request(request.body(Once::whole(framed.into()))?).await?;
         let mut status = reply.headers().get("grpc-status").cloned();
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(reply.body_mut()).poll_frame(cx)).await {
             if let Some(trailers) = frame?.trailers_ref() {
@@ -163,6 +163,48 @@ impl Client {
         let status = status.with_context(|| format!("{method} was answered without a status"))?;
         ensure!(status == "0", "{method} was answered with the status {status:?}");
         Ok(())
+    }
+}
+
+/// A watch on one key.
+pub(crate) struct Watch {
+    reply: hyper::Response<hyper::body::Incoming>,
+    read: Vec<u8>,
+    _sender: http2::SendRequest<Once>,
+}
+
+impl Watch {
+    /// Opens it, from where the caller's runtime is, and waits until the member says that it stands.
+    pub(crate) async fn open(address: SocketAddr, key: &[u8]) -> Result<Self> {
+        let mut client = Client::connect(address).await?;
+        // WatchRequest { create_request { key } }
+        let message = field(1, &field(1, key));
+        let length = u32::try_from(message.len())?.to_be_bytes();
+        let framed = [&[0][..], &length, &message].concat();
+        let uri = format!("http://{}/etcdserverpb.Watch/Watch", client.authority);
+        let request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+        client.sender.ready().await?;
+        // The request does not end as long as the watch shall stand.
+        let reply = client.sender.send_request(request.body(Once::open(framed.into()))?).await?;
+        let mut watch = Self { reply, read: Vec::new(), _sender: client.sender };
+        watch.next().await?;
+        Ok(watch)
+    }
+
+    /// Waits for the next message: an event, since one put is one message.
+    pub(crate) async fn next(&mut self) -> Result<()> {
+        loop {
+            if let Some(&[_compressed, a, b, c, d]) = self.read.first_chunk::<5>() {
+                let whole = 5 + usize::try_from(u32::from_be_bytes([a, b, c, d]))?;
+                if self.read.len() >= whole {
+                    self.read.drain(..whole);
+                    return Ok(());
+                }
+            }
+            let frame = std::future::poll_fn(|cx| Pin::new(self.reply.body_mut()).poll_frame(cx)).await;
+            let frame = frame.context("the watch ended")??;
+            self.read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
     }
 }
 
@@ -179,8 +221,21 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A body of one piece.
-struct Once(Option<Bytes>);
+/// A body of one piece, after which it ends or stays open.
+struct Once {
+    piece: Option<Bytes>,
+    stays_open: bool,
+}
+
+impl Once {
+    const fn whole(piece: Bytes) -> Self {
+        Self { piece: Some(piece), stays_open: false }
+    }
+
+    const fn open(piece: Bytes) -> Self {
+        Self { piece: Some(piece), stays_open: true }
+    }
+}
 
 impl Body for Once {
     type Data = Bytes;
@@ -190,11 +245,15 @@ impl Body for Once {
         mut self: Pin<&mut Self>,
         _cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+        match self.piece.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.stays_open => Poll::Pending,
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.piece.is_none() && !self.stays_open
     }
 }
 

@@ -19,6 +19,7 @@ pub mod lease_load;
 mod load;
 pub mod local_call;
 mod programs;
+pub mod propagate;
 pub mod reads;
 pub mod recover;
 mod registers;

@@ -56,19 +56,19 @@ async fn measure(client: Client) -> Result<Report> {
 }
 
 /// Publishes slots as one reporter.
-struct Publisher {
+pub(crate) struct Publisher {
     client: Client,
     incarnation: u64,
     sequence: u64,
 }
 
 impl Publisher {
-    fn new(client: Client) -> Result<Self> {
+    pub(crate) fn new(client: Client) -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         Ok(Self { client, incarnation: u64::try_from(now.as_millis())?, sequence: 0 })
     }
 
-    async fn publish(&mut self, reports: Vec<SlotReport>) -> Result<()> {
+    pub(crate) async fn publish(&mut self, reports: Vec<SlotReport>) -> Result<()> {
         self.sequence += 1;
         let request =
             PublishRequest { incarnation: self.incarnation, sequence: self.sequence, reports, replace: false };
@@ -79,7 +79,7 @@ impl Publisher {
 }
 
 /// A job as its owner reports it: an object of ordinary size that needs no entry in the log.
-fn job(number: u32, percent: u64) -> SlotReport {
+pub(crate) fn job(number: u32, percent: u64) -> SlotReport {
     // Version 7, variant 1, the rest counts.
     let uid = Uid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number));
     let data = json!({
@@ -123,7 +123,7 @@ async fn watch(client: &Client, publisher: &mut Publisher) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-async fn wait_synced(replies: &mut Replies<Watch>) -> Result<()> {
+pub(crate) async fn wait_synced(replies: &mut Replies<Watch>) -> Result<()> {
     while let Some(reply) = replies.next().await {
         if reply?.events.iter().any(|event| event.change == WatchChange::Synced) {
             return Ok(());
@@ -132,7 +132,7 @@ async fn wait_synced(replies: &mut Replies<Watch>) -> Result<()> {
     bail!("the watch ended before the state was complete")
 }
 
-async fn wait_percent(replies: &mut Replies<Watch>, percent: u64) -> Result<()> {
+pub(crate) async fn wait_percent(replies: &mut Replies<Watch>, percent: u64) -> Result<()> {
     while let Some(reply) = replies.next().await {
         let objects = reply?.events.into_iter().filter_map(|event| event.object);
         let slots = objects.flat_map(|object| object.slots);
