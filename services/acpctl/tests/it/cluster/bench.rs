@@ -243,7 +243,7 @@ fn hub_router(heard: &Heard) -> Router {
         }
         let presence = |number, verdict: hub::Verdict, for_ms| {
             let online = verdict == hub::Verdict::Online;
-            hub::NodePresence { node: member(number), online, verdict, for_ms }
+            hub::NodePresence { node: member(number), online, verdict, judged: None, for_ms }
         };
         let nodes = vec![
             presence(1, hub::Verdict::Online, Some(5_000)),
