@@ -1,7 +1,7 @@
 //! Every case, in the order in which they run: those that end daemons or the node come last.
 
 use crate::{
-    bad_input, cli, console, exits,
+    bad_input, cli, console, domain, exits,
     harness::{Case, Cases, Place},
     images, life_cycle, limits, nodes, python, quick_start, quorum, soak, survive, volumes,
 };
@@ -31,7 +31,11 @@ pub(crate) fn all() -> Cases {
     cases.extend_from_slice(soak::CASES);
     cases.push(case("quick_start::up_twice_and_down", quick_start::up_and_down));
     cases.push(case("quick_start::a_lab_up_twice_and_down", quick_start::lab_up_and_down));
-    Cases { node: cases, cluster: nodes::all().collect(), quorum: quorum::all().collect() }
+    Cases {
+        node: cases,
+        cluster: nodes::all().collect(),
+        quorum: domain::CASES.iter().copied().chain(quorum::all()).collect(),
+    }
 }
 
 /// Cases that promise something within a second or two.

@@ -8,6 +8,7 @@ mod cases;
 mod cli;
 mod cluster;
 mod console;
+mod domain;
 mod exits;
 mod harness;
 mod images;

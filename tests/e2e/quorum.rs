@@ -3,7 +3,7 @@
 //!
 //! **Invariant**: after each case the five are one cluster with the same log, whose chain verifies on every node.
 
-mod five;
+pub(crate) mod five;
 mod registers;
 mod roles;
 mod s1_leader;

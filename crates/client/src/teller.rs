@@ -141,7 +141,8 @@ impl EventTeller {
         if let Ok(was) = self.connection.call::<GetAt>(CLUSTER, then).await {
             self.learn(uid, &was.name, Some(was.spec));
         } else {
-            let now = GetRequest { kind, name: None, uid: uid_only, node, min_index: None, linearizable: false };
+            let now =
+                GetRequest { kind, name: None, uid: uid_only, node, min_index: None, linearizable: false, here: false };
             let is = self.connection.call::<Get>(CLUSTER, now).await.ok()?;
             self.learn(uid, &is.object.name, None);
         }

@@ -2,6 +2,7 @@
 
 mod address;
 mod cluster;
+mod domain;
 mod duration;
 mod event;
 mod hub;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     address::NodeAddress,
     cluster::ClusterVerb,
+    domain::{DomainVerb, TopArgs},
     duration::Span,
     event::{EventVerb, StartArg},
     hub::HubVerb,
@@ -105,6 +107,8 @@ pub struct Wait {
 pub enum Command {
     /// Show how the node is
     Status,
+    /// Show what the nodes and systems of the whole cluster use, the busiest first
+    Top(TopArgs),
     /// The cluster that this node is a member of
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -114,6 +118,9 @@ pub enum Command {
     /// Members of the cluster
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Nodes that hear each other, and how
+    #[command(subcommand)]
+    Domain(DomainVerb),
     /// Sets of units, and the nodes that run them
     #[command(subcommand)]
     Role(RoleVerb),
@@ -231,6 +238,8 @@ pub enum NetworkVerb {
     },
     /// Delete a network that no system uses
     Delete(NameArg),
+    /// Ask every node how well it reaches every other one: loss, round trips, multicast, clocks
+    Doctor,
 }
 
 /// Which object.

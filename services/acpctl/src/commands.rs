@@ -1,6 +1,8 @@
 //! The verbs: from the command line to calls, and from answers to the output.
 
 mod cluster;
+mod doctor;
+mod domain;
 mod event;
 mod hub;
 mod image;
@@ -16,6 +18,7 @@ mod service;
 mod short_id;
 mod status;
 mod system;
+mod top;
 mod volume;
 
 use std::collections::BTreeSet;
@@ -38,9 +41,11 @@ use crate::{
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Status => status::run(session).await,
+        Command::Top(args) => top::run(session, args).await,
         Command::Cluster(verb) => cluster::run(session, verb).await,
         Command::Hub(verb) => hub::run(session, verb).await,
         Command::Node(verb) => node::run(session, verb).await,
+        Command::Domain(verb) => domain::run(session, verb).await,
         Command::Role(verb) => role::run(session, verb).await,
         Command::Key(verb) => key::run(session, verb).await,
         Command::Service(verb) => service::run(session, verb).await,
@@ -95,7 +100,7 @@ async fn print(session: &mut Session, object: &Object) -> Result<u8, Failure> {
     Ok(crate::DONE)
 }
 
-/// Every node knows what was asked of all objects; how those are that lie on a node, that node's services say to it alone.
+/// How objects are that lie on another node, that node tells; what it has not told yet, or never, is said to be missing.
 async fn unknown_states(session: &Session, kind: Kind, rows: &[Value]) -> Option<String> {
     let silent = rows.iter().filter(|row| row["status"].is_null()).filter_map(|row| row["spec"]["node"].as_str());
     let mut nodes: BTreeSet<&str> = silent.collect();
@@ -106,5 +111,7 @@ async fn unknown_states(session: &Session, kind: Kind, rows: &[Value]) -> Option
     nodes.remove(asked.as_str());
     let first = *nodes.first()?;
     let names = nodes.into_iter().collect::<Vec<_>>().join(", ");
-    Some(format!("states on other nodes ({names}) are known there alone: acpctl --node {first} {kind} list"))
+    Some(format!(
+        "nothing was heard of the states on other nodes ({names}); see: acpctl domain show, acpctl --node {first} {kind} list"
+    ))
 }

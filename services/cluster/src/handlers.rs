@@ -1,5 +1,6 @@
 //! From the wire to the database and back; no decisions.
 
+mod domain;
 mod follow;
 mod history;
 mod leases;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch as channel};
 
 use self::shares::Shares;
 use crate::{
+    domain::Questions,
     following::Following,
     history::History,
     moves::Switch,
@@ -54,6 +56,7 @@ pub(crate) struct App {
     pub(crate) checkpoint: channel::Receiver<Option<Checkpoint>>,
     pub(crate) switches: mpsc::Sender<Switch>,
     pub(crate) shares: Arc<Shares>,
+    pub(crate) domain: Questions,
 }
 
 impl App {
@@ -104,6 +107,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     once::<api::ListLeases, _, _>(&mut router, app, leases::list);
     once::<api::VerifyLog, _, _>(&mut router, app, log::verify);
     once::<api::GetStatus, _, _>(&mut router, app, status::status);
+    once::<api::GetDomain, _, _>(&mut router, app, domain::get);
     stream::<api::List, _, _>(&mut router, app, list::list);
     stream::<api::ListAt, _, _>(&mut router, app, history::list_at);
     stream::<api::Watch, _, _>(&mut router, app, watch::watch);

@@ -2,6 +2,7 @@
 
 mod config;
 mod departure;
+mod domain;
 mod epoch;
 mod error;
 mod follower;
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, mpsc, watch};
 pub use config::Config;
 
 use crate::{
+    domain::Domain,
     error::{RunError, sentence},
     follower::{Follower, Surroundings},
     following::Following,
@@ -105,7 +107,8 @@ fn start(
     let mut snapshots = Snapshots::new(snapshot, u64::from(config.snapshot_entries), Arc::clone(&due));
     snapshots.reached(state.index());
     let (noted, noted_index) = watch::channel(state.index());
-    let announcer = Announcer::new(&state, mover.identity().node, &mover.identity().name);
+    let node = mover.identity().node;
+    let announcer = Announcer::new(&state, node, &mover.identity().name);
     let peers = announcer.told();
     let (service, database) = Service::new(state, new_uid(), snapshots, announcer);
 
@@ -132,6 +135,14 @@ fn start(
     tasks.spawn("follower", follower.run(drain.clone()));
     tasks.spawn("keeper", keeper.run(drain.clone()));
     Proposer::start(hubs.clone(), proposal_queue, tasks, drain);
+    let around = domain::Surroundings {
+        node,
+        incarnation: context.incarnation,
+        database: database.clone(),
+        hubs: hubs.clone(),
+        peers: peers.clone(),
+    };
+    let domain = Domain::start(around, tasks, drain);
     let app = App {
         database: database.clone(),
         proposals,
@@ -144,6 +155,7 @@ fn start(
         checkpoint: checkpoint_held,
         switches,
         shares: Arc::default(),
+        domain,
     };
     (app, database)
 }

@@ -18,6 +18,34 @@ pub(crate) fn refused() {
     counter!("acp_cluster_sources_refused_total").increment(1);
 }
 
+/// Something that another node says came.
+pub(crate) fn heard(fate: &'static str) {
+    counter!("acp_cluster_heard_total", "fate" => fate).increment(1);
+}
+
+/// What the ring holds of a node has changed.
+pub(crate) fn ring(held: &'static str) {
+    counter!("acp_cluster_ring_changes_total", "held" => held).increment(1);
+}
+
+/// A datagram of a ring was dropped.
+pub(crate) fn ring_refused(refused: &acp_core_swim::ring::RefusedError) {
+    use acp_core_swim::ring::RefusedError as Refused;
+    let reason = match refused {
+        Refused::Stranger => "stranger",
+        Refused::Sender => "sender",
+        Refused::Malformed => "malformed",
+        Refused::Format(_) => "format",
+        Refused::TooLong => "too-long",
+    };
+    counter!("acp_cluster_ring_refused_total", "reason" => reason).increment(1);
+}
+
+/// A slot is not told to others.
+pub(crate) fn unpublished() {
+    counter!("acp_cluster_unpublished_total").increment(1);
+}
+
 /// A reporter published.
 pub(crate) fn publication(was_taken: bool) {
     let fate = if was_taken { "taken" } else { "refused" };

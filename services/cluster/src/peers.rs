@@ -1,6 +1,8 @@
 //! Who is who in the cluster, as this replica knows it.
 
-use acp_base::{Name, Uid};
+use std::net::SocketAddr;
+
+use acp_base::{EpochId, Name, Uid};
 use acp_core_cdb::State;
 
 use crate::keys::Keys;
@@ -10,6 +12,10 @@ use crate::keys::Keys;
 pub(crate) struct Peer {
     pub(crate) uid: Uid,
     pub(crate) name: Name,
+    /// Where its agent is dialled, and where its datagrams come from.
+    pub(crate) address: SocketAddr,
+    /// Whether it is set aside.
+    pub(crate) parked: bool,
 }
 
 /// Who is who, seen from this node.
@@ -19,6 +25,12 @@ pub(crate) struct Peers {
     pub(crate) node: Uid,
     /// What the cluster calls this node.
     pub(crate) here: Name,
+    /// This node as a member; none: it is none.
+    pub(crate) me: Option<Peer>,
+    /// Which cluster, and in which epoch; none before the first entry.
+    pub(crate) cluster: Option<(Uid, EpochId)>,
+    /// How often this life went on from another state: what was told of objects before is to be told again.
+    pub(crate) replaced: u64,
     /// Whether this node runs the control plane, alone or with others.
     pub(crate) is_controller: bool,
     /// The other controllers.
@@ -31,22 +43,31 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// As this state has it; before there is one, a node alone.
-    pub(crate) fn of(state: &State, node: Uid, name: &Name) -> Self {
+    pub(crate) fn of(state: &State, node: Uid, name: &Name, replaced: u64) -> Self {
         let members = state.members();
         let here = state.get(node).map_or_else(|| name.clone(), |record| record.name.clone());
-        let (mut controllers, mut others, mut keys) = (Vec::new(), Vec::new(), Keys::default());
+        let (mut controllers, mut others, mut keys, mut me) = (Vec::new(), Vec::new(), Keys::default(), None);
         for (uid, member) in members.members() {
             if member.controller {
                 keys.add(*uid, &member.checkpoint_key);
             }
-            let peers = if member.controller { &mut controllers } else { &mut others };
-            if *uid != node {
-                peers.push(Peer { uid: *uid, name: member.name.clone() });
+            let (address, parked) = (member.address, member.parked);
+            let peer = Peer { uid: *uid, name: member.name.clone(), address, parked };
+            match (*uid == node, member.controller) {
+                (true, _) => me = Some(peer),
+                (false, true) => controllers.push(peer),
+                (false, false) => others.push(peer),
             }
         }
         let is_alone = controllers.is_empty() && others.is_empty();
         let is_controller = is_alone || members.members().get(&node).is_some_and(|member| member.controller);
-        Self { node, here, is_controller, controllers, others, keys }
+        let cluster = state.identity().map(|identity| (identity.cluster, identity.epoch));
+        Self { node, here, me, cluster, replaced, is_controller, controllers, others, keys }
+    }
+
+    /// The other members.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Peer> {
+        self.controllers.iter().chain(&self.others)
     }
 
     /// Whether there is no other member.
@@ -85,9 +106,13 @@ mod tests {
 
     #[test]
     fn each_node_has_its_own_order_and_keeps_it() {
-        let peers: Vec<_> = (1..=5)
-            .map(|number| Peer { uid: Uid::from_u128(number), name: format!("n{number}").parse().expect("valid") })
-            .collect();
+        let peer = |number| Peer {
+            uid: Uid::from_u128(number),
+            name: format!("n{number}").parse().expect("valid"),
+            address: ([10, 0, 0, 1], 9_932).into(),
+            parked: false,
+        };
+        let peers: Vec<_> = (1..=5).map(peer).collect();
         let first = |node: u128| ranked(Uid::from_u128(node), &peers)[0].uid;
         let mut chosen = std::collections::BTreeMap::new();
         for node in 100..600 {

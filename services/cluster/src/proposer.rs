@@ -14,7 +14,10 @@ use acp_io_client::{Client, Conversation};
 use acp_io_daemon::Tasks;
 use acp_io_failpoint::point;
 use acp_io_varlink::CallContext;
-use acp_wire_api::hub::{Proposal, Propose, ProposeReply, ProposeRequest, Proposed, ReadIndex};
+use acp_wire_api::{
+    Method,
+    hub::{Proposal, Propose, ProposeReply, ProposeRequest, Proposed, ReadIndex},
+};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, sleep, timeout_at},
@@ -99,10 +102,18 @@ impl Hubs {
 
     /// An index that holds everything that was acknowledged anywhere before.
     pub(crate) async fn read_index(&self) -> Result<u64, Failure> {
+        self.ask::<ReadIndex>(acp_wire_api::Empty {}).await.map(|reply| reply.index)
+    }
+
+    /// What the first hub answers that does.
+    pub(crate) async fn ask<M: Method>(&self, request: M::Request) -> Result<M::Reply, Failure>
+    where
+        M::Request: Clone,
+    {
         let mut failure = nobody();
         for hub in self.all() {
-            match hub.service(&self.client).deadline(REACH_MAX).call::<ReadIndex>(acp_wire_api::Empty {}).await {
-                Ok(reply) => return Ok(reply.index),
+            match hub.service(&self.client).deadline(REACH_MAX).call::<M>(request.clone()).await {
+                Ok(reply) => return Ok(reply),
                 Err(refusal) => failure = refusal,
             }
         }

@@ -10,12 +10,12 @@ use std::{
     sync::Arc,
 };
 
-use acp_base::{Failure, Name, Uid};
-use acp_core_cdb::{Changes, Cursor, Database, Event, Outcome, Record, State, View, WatchFilter};
+use acp_base::{EpochId, Failure, Name, Uid};
+use acp_core_cdb::{Changes, Cursor, Database, Event, Heard, Outcome, Record, State, View, WatchFilter};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use handle::Handle;
+pub(crate) use handle::{Handle, Stood};
 
 use self::handle::{Look, Request};
 use crate::{epoch::Epoch, metrics, peers::Peers};
@@ -128,20 +128,24 @@ impl Snapshots {
     }
 }
 
+/// What tells whether who is who may have changed: membership, this node's own object, the epoch, and the state's replacement.
+type Seen = (u64, Option<u64>, Option<EpochId>, u64);
+
 /// Tells who is who, as often as it changes.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     node: Uid,
     name: Name,
-    seen: (u64, Option<u64>),
+    seen: Seen,
+    replaced: u64,
     peers: watch::Sender<Arc<Peers>>,
 }
 
 impl Announcer {
     /// Who is who in this state, for the node with this id that its framework calls `name`.
     pub(crate) fn new(state: &State, node: Uid, name: &Name) -> Self {
-        let peers = watch::Sender::new(Arc::new(Peers::of(state, node, name)));
-        Self { node, name: name.clone(), seen: Self::version(state, node), peers }
+        let peers = watch::Sender::new(Arc::new(Peers::of(state, node, name, 0)));
+        Self { node, name: name.clone(), seen: Self::version(state, node, 0), replaced: 0, peers }
     }
 
     /// What is told.
@@ -150,14 +154,15 @@ impl Announcer {
     }
 
     fn look(&mut self, state: &State) {
-        let version = Self::version(state, self.node);
+        let version = Self::version(state, self.node, self.replaced);
         if std::mem::replace(&mut self.seen, version) != version {
-            self.peers.send_replace(Arc::new(Peers::of(state, self.node, &self.name)));
+            self.peers.send_replace(Arc::new(Peers::of(state, self.node, &self.name, self.replaced)));
         }
     }
 
-    fn version(state: &State, node: Uid) -> (u64, Option<u64>) {
-        (state.members().revision(), state.get(node).map(|record| record.version))
+    fn version(state: &State, node: Uid, replaced: u64) -> Seen {
+        let own = state.get(node).map(|record| record.version);
+        (state.members().revision(), own, state.epoch(), replaced)
     }
 }
 
@@ -173,12 +178,15 @@ pub(crate) struct Service {
     parked: Vec<Parked>,
     waiting: BTreeMap<u64, Vec<oneshot::Sender<Result<(), Failure>>>>,
     snapshots: Snapshots,
+    /// Woken when this node's reporters have said something.
+    said: Arc<Notify>,
 }
 
 impl Service {
     /// An owner of this state, and its handle. `boot` names this life.
     pub(crate) fn new(state: State, boot: Uid, snapshots: Snapshots, announcer: Announcer) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let said = Arc::new(Notify::new());
         let service = Self {
             database: Database::new(state),
             announcer,
@@ -188,8 +196,9 @@ impl Service {
             parked: Vec::new(),
             waiting: BTreeMap::new(),
             snapshots,
+            said: Arc::clone(&said),
         };
-        (service, Handle { requests: sender })
+        (service, Handle { requests: sender, said })
     }
 
     /// Answers until the drain.
@@ -206,6 +215,9 @@ impl Service {
             let before = self.database.position();
             for request in round.drain(..) {
                 self.answer(request);
+            }
+            if self.database.has_said() {
+                self.said.notify_one();
             }
             if self.database.position() != before {
                 self.wake();
@@ -234,6 +246,8 @@ impl Service {
                 metrics::publication(published.is_ok());
                 drop(answer.send(published));
             }
+            Request::Said { answer } => drop(answer.send(self.database.take_said())),
+            Request::Hear { heard, stood, answer } => drop(answer.send(self.hear(heard, stood))),
             Request::Begin { filter, answer } => {
                 let (views, position) = self.database.watch_state(&filter);
                 drop(answer.send(Beginning { views, position, cursor: self.cursor(position) }));
@@ -244,6 +258,26 @@ impl Service {
             Request::Image { answer } => drop(answer.send(self.database.state().image())),
             Request::Standing { answer } => drop(answer.send(self.standing())),
         }
+    }
+
+    /// Takes what other nodes say; answers which of it is of objects that are not known here, by place.
+    fn hear(&mut self, heard: Vec<Heard>, stood: Vec<Stood>) -> Vec<usize> {
+        let mut unknown = Vec::new();
+        for (place, heard) in heard.into_iter().enumerate() {
+            let (node, reporter) = (heard.origin, Arc::clone(&heard.slot.reporter));
+            match self.database.hear(heard) {
+                Ok(true) => metrics::heard("taken"),
+                Ok(false) => unknown.push(place),
+                Err(refusal) => {
+                    metrics::heard("refused");
+                    tracing::debug!(%node, %reporter, reason = refusal.message, "what another node says is not taken");
+                }
+            }
+        }
+        for Stood { origin, reporter, at } in stood {
+            self.database.stood(origin, &reporter, at);
+        }
+        unknown
     }
 
     /// Applies a batch.
@@ -269,6 +303,7 @@ impl Service {
     /// Goes on from another state; watches begin anew. Answers its index.
     fn replace(&mut self, state: State) -> u64 {
         self.database.replace(state);
+        self.announcer.replaced += 1;
         self.written.clear();
         let index = self.database.state().index();
         self.snapshots.begin(index);
@@ -371,7 +406,7 @@ impl Service {
 
     fn cursor(&self, number: u64) -> Cursor {
         let state = self.database.state();
-        let nobody = acp_base::EpochId { number: 0, id: Uid::from_u128(0) };
+        let nobody = EpochId { number: 0, id: Uid::from_u128(0) };
         let epoch = state.epoch().unwrap_or(nobody);
         Cursor { epoch, index: state.index(), boot: self.boot, number }
     }

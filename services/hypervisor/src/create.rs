@@ -155,6 +155,7 @@ async fn find(client: &Client, node: Option<&Name>, kind: Kind, name: &str) -> R
         node: node.cloned(),
         min_index: None,
         linearizable: false,
+        here: true,
     };
     match client.service("cluster").call::<Get>(request).await {
         Ok(reply) => Ok(reply.object),

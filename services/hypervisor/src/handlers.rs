@@ -101,6 +101,7 @@ impl Handlers {
             node: None,
             min_index: None,
             linearizable: false,
+            here: true,
         };
         let unsure = |why: &str| Err(Failure::unavailable(format!("system {:?} {why}; try again", name.as_str())));
         match self.context.client.service("cluster").call::<Get>(request).await {

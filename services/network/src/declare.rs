@@ -80,6 +80,7 @@ impl Declarations {
             node: Some(self.node.clone()),
             min_index: None,
             linearizable: false,
+            here: true,
         };
         let uid = self.client.service("cluster").call::<cluster::Get>(get).await?.object.uid;
         first(&mut self.snapshots, before_answer(deadline)).await?;

@@ -103,6 +103,7 @@ impl Handlers {
             node: None,
             min_index: None,
             linearizable: false,
+            here: true,
         };
         match self.client.service("cluster").deadline(READ_MAX).call::<cluster::Get>(get).await {
             Ok(reply) => Ok(Some(reply.object)),

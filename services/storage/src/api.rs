@@ -150,6 +150,7 @@ impl Api {
             node: Some(self.context.node.clone()),
             min_index: None,
             linearizable: false,
+            here: true,
         };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
@@ -165,7 +166,8 @@ impl Api {
     }
 
     async fn get_uid(&self, kind: Kind, uid: Uid, linearizable: bool) -> Result<Option<Object>, Failure> {
-        let request = GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable };
+        let request =
+            GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable, here: true };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 

@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// Nodes, n1 to n5, named by their numbers.
-pub(super) const NODES: [usize; 5] = [1, 2, 3, 4, 5];
+pub(crate) const NODES: [usize; 5] = [1, 2, 3, 4, 5];
 /// The node with the demo image, on which guests run.
-pub(super) const HOST: usize = 5;
+pub(crate) const HOST: usize = 5;
 /// How long anything may take that is not promised in seconds: builds and other nodes run beside.
-pub(super) const LIMIT: Duration = Duration::from_secs(45);
+pub(crate) const LIMIT: Duration = Duration::from_secs(45);
 /// How long a control plane may be without a leader after it has lost one: the promise is 3 s, on a machine to itself.
-pub(super) const FAILOVER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const FAILOVER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The cluster.
 pub(crate) struct Five {
@@ -44,74 +44,74 @@ pub(crate) struct Five {
 }
 
 /// The name of a node by its number.
-pub(super) fn name(number: usize) -> Result<MemberName> {
+pub(crate) fn name(number: usize) -> Result<MemberName> {
     format!("n{number}").parse()
 }
 
 /// The groups as a cut is written: `n1|n2,n3`.
-pub(super) fn groups(groups: &[&[usize]]) -> String {
+pub(crate) fn groups(groups: &[&[usize]]) -> String {
     let names = |group: &&[usize]| group.iter().map(|number| format!("n{number}")).collect::<Vec<_>>().join(",");
     groups.iter().map(names).collect::<Vec<_>>().join("|")
 }
 
 /// All nodes but these.
-pub(super) fn others(than: &[usize]) -> Vec<usize> {
+pub(crate) fn others(than: &[usize]) -> Vec<usize> {
     NODES.into_iter().filter(|number| !than.contains(number)).collect()
 }
 
 impl Five {
-    pub(super) fn lab(&self) -> MutexGuard<'_, Lab> {
+    pub(crate) fn lab(&self) -> MutexGuard<'_, Lab> {
         self.lab.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node.
-    pub(super) fn member(&self, number: usize) -> &Member {
+    pub(crate) fn member(&self, number: usize) -> &Member {
         &self.members[number - 1]
     }
 
     /// Runs `acpctl` on a node.
-    pub(super) fn acpctl(&self, number: usize, arguments: &[&str]) -> Result<Said> {
+    pub(crate) fn acpctl(&self, number: usize, arguments: &[&str]) -> Result<Said> {
         node::acpctl(&self.member(number).layout, arguments)
     }
 
     /// Runs `acpctl` on a node, which has to succeed.
-    pub(super) fn run(&self, number: usize, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn run(&self, number: usize, arguments: &[&str]) -> Result<String> {
         node::run(&self.member(number).layout, arguments).with_context(|| format!("on n{number}"))
     }
 
     /// Runs `acpctl -o json` on a node, which has to succeed.
-    pub(super) fn json(&self, number: usize, arguments: &[&str]) -> Result<Value> {
+    pub(crate) fn json(&self, number: usize, arguments: &[&str]) -> Result<Value> {
         let text = self.run(number, &[&["-o", "json"], arguments].concat())?;
         serde_json::from_str(&text).with_context(|| format!("{arguments:?} printed {text:?}"))
     }
 
     /// Calls a method of a daemon of a node, which has to succeed.
-    pub(super) fn call(&self, number: usize, noun: &str, method: &str, parameters: Value) -> Result<Value> {
+    pub(crate) fn call(&self, number: usize, noun: &str, method: &str, parameters: Value) -> Result<Value> {
         varlink::call(&self.member(number).layout.socket(noun), method, parameters)
     }
 
     /// The main process of a unit of a node.
-    pub(super) fn unit(&self, number: usize, unit: &str) -> Result<Identity> {
+    pub(crate) fn unit(&self, number: usize, unit: &str) -> Result<Identity> {
         node::unit_process(&self.member(number).layout, unit)
     }
 
     /// A connection to the cluster service of a node.
-    pub(super) fn connect(&self, number: usize) -> Result<Conversation> {
+    pub(crate) fn connect(&self, number: usize) -> Result<Conversation> {
         Conversation::open(&self.member(number).layout.socket("cluster"))
     }
 
     /// What the cluster service of a node says of itself.
-    pub(super) fn status(&self, number: usize) -> Result<Value> {
+    pub(crate) fn status(&self, number: usize) -> Result<Value> {
         self.call(number, "cluster", "acp.cluster.GetStatus", json!({}))
     }
 
     /// What the hub of a node says of the voters.
-    pub(super) fn quorum(&self, number: usize) -> Result<Quorum> {
+    pub(crate) fn quorum(&self, number: usize) -> Result<Quorum> {
         quorum_of(self.member(number))
     }
 
     /// The node that leads, or will within the limit.
-    pub(super) fn leader(&self) -> Result<usize> {
+    pub(crate) fn leader(&self) -> Result<usize> {
         wait_for("a leader", LIMIT, || {
             let quorum = self.lab().quorum().map_err(|error| format!("{error:#}"))?;
             let name = quorum.leader.clone().unwrap_or_default();
@@ -120,7 +120,7 @@ impl Five {
     }
 
     /// Has a node lead. Whoever was started a moment ago may have to be asked twice: the others do not hear it yet.
-    pub(super) fn hand_over_to(&self, number: usize) -> Result<()> {
+    pub(crate) fn hand_over_to(&self, number: usize) -> Result<()> {
         wait_for(&format!("n{number} to be asked to lead"), LIMIT, || {
             self.run(1, &["hub", "transfer", &format!("n{number}")]).map_err(|error| format!("{error:#}"))
         })?;
@@ -129,27 +129,27 @@ impl Five {
     }
 
     /// Kills everything of a node.
-    pub(super) fn kill(&self, number: usize) -> Result<()> {
+    pub(crate) fn kill(&self, number: usize) -> Result<()> {
         self.lab().kill(name(number)?, None)
     }
 
     /// Starts a node again and waits until it is ready.
-    pub(super) fn start_again(&self, number: usize) -> Result<()> {
+    pub(crate) fn start_again(&self, number: usize) -> Result<()> {
         self.lab().start(name(number)?)
     }
 
     /// Lets no packet through between these groups.
-    pub(super) fn cut(&self, groups: &str) -> Result<()> {
+    pub(crate) fn cut(&self, groups: &str) -> Result<()> {
         self.lab().cut(groups)
     }
 
     /// Undoes every cut.
-    pub(super) fn heal(&self) -> Result<()> {
+    pub(crate) fn heal(&self) -> Result<()> {
         self.lab().heal()
     }
 
     /// Waits until a node says that it is cut off, or that it is not any more.
-    pub(super) fn wait_degraded(&self, number: usize, is_degraded: bool) -> Result<()> {
+    pub(crate) fn wait_degraded(&self, number: usize, is_degraded: bool) -> Result<()> {
         let what = format!("n{number} to {} degraded", if is_degraded { "be" } else { "be no longer" });
         wait_for(&what, LIMIT, || match self.status(number) {
             Ok(status) if status["degraded"].as_str().is_some_and(|why| why.is_empty() != is_degraded) => Ok(()),
@@ -158,7 +158,7 @@ impl Five {
     }
 
     /// Waits until all nodes have the same log, and looks whether its chain verifies on each.
-    pub(super) fn wait_agreed(&self) -> Result<()> {
+    pub(crate) fn wait_agreed(&self) -> Result<()> {
         wait_for("all nodes to have the same log", LIMIT, || {
             let positions = NODES.map(|number| self.position(number));
             let all = positions.iter().map(|position| position.as_ref().map_err(|error| format!("{error:#}")));
@@ -191,7 +191,7 @@ impl Five {
 }
 
 /// Calls a method on an open connection with this much patience.
-pub(super) fn ask(
+pub(crate) fn ask(
     conversation: &mut Conversation,
     patience: Duration,
     method: &str,

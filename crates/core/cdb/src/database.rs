@@ -10,7 +10,7 @@ use crate::{
     journal::{Change, Journal},
     limits::{BATCH_BYTES, BATCH_OBJECTS_MAX},
     refusal::Refusal,
-    slots::{Holder, Publication, SlotEffect, Slots},
+    slots::{Heard, Hearing, Holder, Publication, Said, SlotChange, SlotEffect, Slots},
     state::{Effect, Outcome, Record, State},
     view::View,
 };
@@ -33,12 +33,14 @@ pub struct WatchFilter {
     pub kinds: Vec<Kind>,
     /// Leaves out stats slots and changes of nothing else.
     pub without_stats: bool,
+    /// Leaves out what other nodes say and changes of nothing else.
+    pub here: bool,
 }
 
 impl WatchFilter {
     fn admits(&self, change: &Change) -> bool {
         let is_wanted = self.kinds.is_empty() || self.kinds.contains(&change.kind);
-        is_wanted && !(self.without_stats && change.stats_only)
+        is_wanted && !(self.without_stats && change.stats_only) && !(self.here && change.is_heard)
     }
 }
 
@@ -130,7 +132,8 @@ impl Database {
             Effect::Unchanged => return,
             Effect::Delete => Some(Arc::new(View { slots: self.slots.forget(record.uid), ..bare_view(record) })),
         };
-        self.journal.push(Change { kind: record.kind, uid: record.uid, stats_only: false, gone });
+        let (kind, uid) = (record.kind, record.uid);
+        self.journal.push(Change { kind, uid, stats_only: false, is_heard: false, gone });
     }
 
     /// Takes what a reporter says; answers the identities that no declared object has (any more).
@@ -140,17 +143,46 @@ impl Database {
     /// `ResourceExhausted` beyond a bound; nothing of it was taken.
     pub fn publish(&mut self, now: BootInstant, reporter: &str, publication: Publication) -> Result<Vec<Uid>, Refusal> {
         let published = self.slots.publish(&self.state, now, reporter, publication)?;
-        for change in published.changes {
-            let (kind, uid) = (change.kind, change.uid);
-            let (stats_only, gone) = match change.what {
-                SlotEffect::Put { stats_only } => (stats_only, None),
-                SlotEffect::Gone { name, slots } => {
-                    (false, Some(Arc::new(View { kind, name, uid, record: None, slots })))
-                }
-            };
-            self.journal.push(Change { kind, uid, stats_only, gone });
-        }
+        published.changes.into_iter().for_each(|change| self.enter(change));
         Ok(published.unknown)
+    }
+
+    /// Takes what a reporter of another node says; answers whether its object is known here.
+    ///
+    /// # Errors
+    /// Why it is not taken: it is malformed, or there is no room.
+    pub fn hear(&mut self, heard: Heard) -> Result<bool, Refusal> {
+        match self.slots.hear(&self.state, heard)? {
+            Hearing::Taken(change) => {
+                change.into_iter().for_each(|change| self.enter(change));
+                Ok(true)
+            }
+            Hearing::Unknown => Ok(false),
+        }
+    }
+
+    /// A reporter of another node stood by every state it had said at that time.
+    pub fn stood(&mut self, origin: Uid, reporter: &str, at: BootInstant) {
+        self.slots.stood(origin, reporter, at);
+    }
+
+    /// Whether this node's reporters have said something since [`Self::take_said`].
+    pub fn has_said(&self) -> bool {
+        self.slots.has_said()
+    }
+
+    /// What this node's reporters have said since the last time, some of it at a time.
+    pub fn take_said(&mut self) -> Said {
+        self.slots.take_said()
+    }
+
+    fn enter(&mut self, change: SlotChange) {
+        let SlotChange { kind, uid, is_heard, what } = change;
+        let (stats_only, gone) = match what {
+            SlotEffect::Put { stats_only } => (stats_only, None),
+            SlotEffect::Gone { name, slots } => (false, Some(Arc::new(View { kind, name, uid, record: None, slots }))),
+        };
+        self.journal.push(Change { kind, uid, stats_only, is_heard, gone });
     }
 
     /// One object; `here` is the node that asks.
@@ -160,8 +192,9 @@ impl Database {
     pub fn get(&self, kind: Kind, key: &Key, here: Option<&Name>) -> Result<View, Refusal> {
         let found = match key {
             Key::Uid(uid) => self.view(*uid).filter(|view| view.kind == kind),
-            Key::Name(name) | Key::OnNode(_, name) if !kind.is_declared() => {
-                self.slots.find(kind, name).and_then(|uid| self.view(uid))
+            Key::Name(name) if !kind.is_declared() => self.slots.find(kind, name).and_then(|uid| self.view(uid)),
+            Key::OnNode(node, name) if !kind.is_declared() => {
+                self.slots.find_on(kind, node.as_str(), name).and_then(|uid| self.view(uid))
             }
             Key::Name(name) => self.choose(kind, name, here)?.map(|record| self.declared_view(record)),
             Key::OnNode(node, name) => self.state.find(kind, Some(node), name).map(|record| self.declared_view(record)),
@@ -206,6 +239,9 @@ impl Database {
     /// The state that a watch begins with, and the position it goes on from.
     pub fn watch_state(&self, filter: &WatchFilter) -> (Vec<View>, u64) {
         let mut views = self.list(&filter.kinds);
+        if filter.here {
+            views = views.into_iter().filter_map(View::here).collect();
+        }
         if filter.without_stats {
             views.iter_mut().for_each(View::drop_stats);
         }
@@ -248,6 +284,15 @@ impl Database {
         }
         // An object that is gone by now has another change further on, which says so.
         let mut view = self.view(change.uid)?;
+        if filter.here {
+            let (kind, name, uid) = (view.kind, Arc::clone(&view.name), view.uid);
+            let gone = || Event::Delete(Arc::new(View { kind, name, uid, record: None, slots: Vec::new() }));
+            view = match view.here() {
+                Some(view) => view,
+                // Others speak of it still.
+                None => return Some(gone()),
+            };
+        }
         if filter.without_stats {
             view.drop_stats();
         }

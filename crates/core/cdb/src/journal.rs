@@ -20,6 +20,8 @@ pub(crate) struct Change {
     pub(crate) uid: Uid,
     /// Nothing but measurements changed.
     pub(crate) stats_only: bool,
+    /// Nothing but what other nodes say changed.
+    pub(crate) is_heard: bool,
     /// The object as it was last, if it ended.
     pub(crate) gone: Option<Arc<View>>,
 }
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     fn change(uid: u128) -> Change {
-        Change { kind: Kind::Job, uid: Uid::from_u128(uid), stats_only: false, gone: None }
+        Change { kind: Kind::Job, uid: Uid::from_u128(uid), stats_only: false, is_heard: false, gone: None }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use lenient::{check_patch_keys, check_spec_keys};
 pub use mac::{Mac, MacError};
 pub use refusal::Refusal;
 pub use selector::{Comparison, Selector};
-pub use slots::{Publication, SlotReport, Slots};
+pub use slots::{Heard, HeardValue, Publication, Said, SlotId, SlotReport, Slots};
 pub use snapshot::{Image, SnapshotError};
 pub use spec::Spec;
 pub use state::{Done, Effect, Identity, LeaseRecord, Outcome, Record, State};

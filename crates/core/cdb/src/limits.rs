@@ -32,8 +32,11 @@ pub const SLOT_BYTES_MAX: usize = 64 << 10;
 /// 300 bytes for each of 100,000 objects.
 pub const SLOTS_BYTES_MAX: usize = 64 << 20;
 
-/// Reporters known: a dozen services on each of a hundred nodes, with room.
-pub const REPORTERS_MAX: usize = 4_096;
+/// Reporters known: a dozen services on each of a thousand nodes, with room.
+pub const REPORTERS_MAX: usize = 16_384;
+
+/// Slots of this node that wait to be told to others; beyond it everything is told anew, which is less than as many notes.
+pub const UNSENT_MAX: usize = 100_000;
 
 /// Slots in one publication: about one message of the bus.
 pub const REPORTS_MAX: usize = 1_000;

@@ -108,6 +108,7 @@ mod tests {
 
     fn slot(reporter: &str, at: u64, state: &str) -> Arc<SlotRecord> {
         Arc::new(SlotRecord {
+            origin: None,
             reporter: reporter.into(),
             facet: Facet::Meta,
             incarnation: 1,

@@ -1,6 +1,11 @@
 //! What reporters say of objects: held in memory, by their own publications alone.
+//!
+//! Those of this node publish here; what others say on other nodes is heard ([`heard`]) and noted beside it, within bounds of its
+//! own, so that neither takes the other's room.
 
 mod check;
+mod heard;
+mod said;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +17,9 @@ use acp_wire_model::{Kind, object::Facet};
 use serde_json::Value;
 
 use crate::{limits::SLOTS_BYTES_MAX, refusal::Refusal, state::State, view::SlotRecord};
+pub(crate) use heard::Hearing;
+pub use heard::{Heard, HeardValue};
+pub use said::{Said, SlotId};
 
 /// One slot, as its reporter publishes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +54,8 @@ pub struct Publication {
 pub(crate) struct SlotChange {
     pub(crate) kind: Kind,
     pub(crate) uid: Uid,
+    /// It is about what another node says.
+    pub(crate) is_heard: bool,
     pub(crate) what: SlotEffect,
 }
 
@@ -71,21 +81,42 @@ pub(crate) struct Published {
 pub(crate) struct Holder {
     pub(crate) kind: Kind,
     pub(crate) name: Option<Arc<str>>,
+    /// Who was first to speak of it: another node.
+    is_heard: bool,
     slots: BTreeMap<(Arc<str>, Facet), Arc<SlotRecord>>,
 }
 
 impl Holder {
+    const fn new(kind: Kind, is_heard: bool) -> Self {
+        Self { kind, name: None, is_heard, slots: BTreeMap::new() }
+    }
+
     pub(crate) fn slots(&self) -> Vec<Arc<SlotRecord>> {
         self.slots.values().cloned().collect()
+    }
+
+    /// Whether a reporter of this node speaks of it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.slots.values().any(|slot| slot.origin.is_none())
     }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Reporter {
+    /// The node, if that is not this one.
+    origin: Option<Uid>,
     incarnation: u64,
     sequence: u64,
     slots: BTreeSet<(Uid, Facet)>,
     bytes: usize,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Totals {
+    slots: usize,
+    bytes: usize,
+    reported: usize,
 }
 
 /// Every slot of every reporter.
@@ -94,9 +125,10 @@ pub struct Slots {
     holders: BTreeMap<Uid, Holder>,
     names: BTreeMap<Kind, BTreeMap<Arc<str>, BTreeSet<Uid>>>,
     reporters: BTreeMap<Arc<str>, Reporter>,
-    count: usize,
-    bytes: usize,
-    reported: usize,
+    /// Of this node's reporters, and of the others.
+    own: Totals,
+    heard: Totals,
+    said: said::Unsent,
     bytes_max: usize,
 }
 
@@ -113,26 +145,26 @@ impl Slots {
             holders: BTreeMap::new(),
             names: BTreeMap::new(),
             reporters: BTreeMap::new(),
-            count: 0,
-            bytes: 0,
-            reported: 0,
+            own: Totals { slots: 0, bytes: 0, reported: 0 },
+            heard: Totals { slots: 0, bytes: 0, reported: 0 },
+            said: said::Unsent::new(),
             bytes_max,
         }
     }
 
     /// How many slots are held.
     pub const fn len(&self) -> usize {
-        self.count
+        self.own.slots + self.heard.slots
     }
 
     /// Whether no slot is held.
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 
     /// Bytes of all values as JSON.
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.own.bytes + self.heard.bytes
     }
 
     pub(crate) fn holder(&self, uid: Uid) -> Option<&Holder> {
@@ -145,9 +177,19 @@ impl Slots {
         names.flat_map(|(name, uids)| uids.iter().map(move |uid| (name, *uid)))
     }
 
-    /// The reported object of this name; of several the one made last.
+    /// The reported object of this name; of several the one made last, of this node's before those of others.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<Uid> {
-        self.names.get(&kind)?.get(name)?.last().copied()
+        let named = self.names.get(&kind)?.get(name)?;
+        let own = named.iter().rfind(|uid| self.holder(**uid).is_some_and(Holder::is_own));
+        own.or_else(|| named.last()).copied()
+    }
+
+    /// The reported object of this name that a reporter of the node called `node` speaks of.
+    pub(crate) fn find_on(&self, kind: Kind, node: &str, name: &str) -> Option<Uid> {
+        let named = self.names.get(&kind)?.get(name)?;
+        let is_there = |slot: &SlotRecord| slot.reporter.rsplit_once('@').is_some_and(|(_, on)| on == node);
+        let of = |uid: &Uid| self.holder(*uid).is_some_and(|holder| holder.slots.values().any(|slot| is_there(slot)));
+        named.iter().rfind(|uid| of(uid)).copied()
     }
 
     /// Takes what a reporter says; refused, nothing of it.
@@ -163,6 +205,7 @@ impl Slots {
         publication: Publication,
     ) -> Result<Published, Refusal> {
         self.check_order(reporter, &publication)?;
+        self.displace(reporter);
         let values = self.check_reports(state, &publication)?;
         self.check_room(reporter, &publication, &values)?;
         let name =
@@ -171,6 +214,7 @@ impl Slots {
         (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
         if publication.reports.is_empty() && !publication.replace {
             self.confirm(&name, publication.incarnation, now);
+            self.said.confirm(&name);
             return Ok(Published::default());
         }
         let mut stale = if publication.replace { known.slots.clone() } else { BTreeSet::new() };
@@ -186,6 +230,7 @@ impl Slots {
                     stale.remove(&key);
                     let slot = SlotRecord {
                         reporter: Arc::clone(&name),
+                        origin: None,
                         facet: report.facet,
                         incarnation: publication.incarnation,
                         sequence: publication.sequence,
@@ -237,8 +282,12 @@ impl Slots {
 
     fn put(&mut self, kind: Kind, uid: Uid, name: Option<String>, slot: SlotRecord) -> Option<SlotChange> {
         // A reported object that is new has a new name, so `renamed` covers its birth.
-        let renamed = !kind.is_declared() && self.rename(kind, uid, name.unwrap_or_default().as_str());
-        let holder = self.holders.entry(uid).or_insert_with(|| Holder { kind, name: None, slots: BTreeMap::new() });
+        let is_heard = slot.origin.is_some();
+        // What this node's reporters call an object counts before what others call it.
+        let may_name = !is_heard || !self.holder(uid).is_some_and(Holder::is_own);
+        let renamed =
+            !kind.is_declared() && may_name && self.rename((kind, uid), name.unwrap_or_default().as_str(), is_heard);
+        let holder = self.holders.entry(uid).or_insert_with(|| Holder::new(kind, is_heard));
         let (facet, bytes) = (slot.facet, slot.data.text().len());
         let key = (Arc::clone(&slot.reporter), facet);
         let old = holder.slots.get(&key);
@@ -248,23 +297,31 @@ impl Slots {
             reporter.slots.insert((uid, facet));
             reporter.bytes = reporter.bytes + bytes - old_bytes.unwrap_or(0);
         }
+        if !is_heard {
+            self.said.note(SlotId { kind, uid, reporter: Arc::clone(&key.0), facet });
+        }
         holder.slots.insert(key, Arc::new(slot));
-        self.bytes = self.bytes + bytes - old_bytes.unwrap_or(0);
-        self.count += usize::from(old_bytes.is_none());
+        let totals = self.totals(is_heard);
+        totals.bytes = totals.bytes + bytes - old_bytes.unwrap_or(0);
+        totals.slots += usize::from(old_bytes.is_none());
         if is_same && !renamed {
             return None;
         }
         let stats_only = facet == Facet::Stats && !renamed;
-        Some(SlotChange { kind, uid, what: SlotEffect::Put { stats_only } })
+        Some(SlotChange { kind, uid, is_heard, what: SlotEffect::Put { stats_only } })
     }
 
     fn take_back(&mut self, reporter: &Arc<str>, (uid, facet): (Uid, Facet)) -> Option<SlotChange> {
         let holder = self.holders.get_mut(&uid)?;
         let before = (holder.slots.len() == 1).then(|| holder.slots());
         let slot = holder.slots.remove(&(Arc::clone(reporter), facet))?;
-        let kind = holder.kind;
-        self.count -= 1;
-        self.bytes -= slot.data.text().len();
+        let (kind, is_heard) = (holder.kind, slot.origin.is_some());
+        if !is_heard {
+            self.said.note(SlotId { kind, uid, reporter: Arc::clone(reporter), facet });
+        }
+        let totals = self.totals(is_heard);
+        totals.slots -= 1;
+        totals.bytes -= slot.data.text().len();
         if let Some(reporter) = self.reporters.get_mut(reporter) {
             reporter.slots.remove(&(uid, facet));
             reporter.bytes -= slot.data.text().len();
@@ -274,11 +331,11 @@ impl Slots {
             Some((Some(name), slots)) => SlotEffect::Gone { name, slots },
             Some((None, _)) | None => SlotEffect::Put { stats_only: facet == Facet::Stats },
         };
-        Some(SlotChange { kind, uid, what })
+        Some(SlotChange { kind, uid, is_heard, what })
     }
 
     /// Makes sure that the reported object exists under this name; answers whether it did not.
-    fn rename(&mut self, kind: Kind, uid: Uid, name: &str) -> bool {
+    fn rename(&mut self, (kind, uid): (Kind, Uid), name: &str, is_heard: bool) -> bool {
         let old = self.holders.get(&uid).and_then(|holder| holder.name.clone());
         if old.as_deref() == Some(name) {
             return false;
@@ -288,9 +345,10 @@ impl Slots {
         }
         let name: Arc<str> = Arc::from(name);
         self.names.entry(kind).or_default().entry(Arc::clone(&name)).or_default().insert(uid);
-        self.reported += usize::from(old.is_none());
-        let holder = self.holders.entry(uid).or_insert_with(|| Holder { kind, name: None, slots: BTreeMap::new() });
+        let holder = self.holders.entry(uid).or_insert_with(|| Holder::new(kind, is_heard));
         holder.name = Some(name);
+        let is_heard = holder.is_heard;
+        self.totals(is_heard).reported += usize::from(old.is_none());
         true
     }
 
@@ -299,8 +357,12 @@ impl Slots {
         let holder = self.holders.remove(&uid)?;
         let name = holder.name?;
         self.drop_name(holder.kind, &name, uid);
-        self.reported -= 1;
+        self.totals(holder.is_heard).reported -= 1;
         Some(name)
+    }
+
+    const fn totals(&mut self, is_heard: bool) -> &mut Totals {
+        if is_heard { &mut self.heard } else { &mut self.own }
     }
 
     fn drop_name(&mut self, kind: Kind, name: &str, uid: Uid) {

@@ -14,6 +14,8 @@ use crate::{json::Json, state::Record};
 pub struct SlotRecord {
     /// Who says it.
     pub reporter: Arc<str>,
+    /// The node that says it, if that is not this one.
+    pub origin: Option<Uid>,
     /// Which half.
     pub facet: Facet,
     /// The reporter's restart counter.
@@ -83,6 +85,12 @@ impl View {
 
     pub(crate) fn drop_stats(&mut self) {
         self.slots.retain(|slot| slot.facet != Facet::Stats);
+    }
+
+    /// The object as this node's own reporters alone describe it; none if it exists by the word of others.
+    pub fn here(mut self) -> Option<Self> {
+        self.slots.retain(|slot| slot.origin.is_none());
+        (self.record.is_some() || !self.slots.is_empty()).then_some(self)
     }
 }
 

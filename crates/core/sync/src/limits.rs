@@ -50,7 +50,7 @@ pub const TOMBSTONES_HELD_MAX: usize = 1_024;
 /// How long a tombstone is kept: beyond any gap that a node has without being taken for dead.
 pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(600);
 
-/// How long a change waits for others that fit into the same datagram.
+/// How long after changes have left the next ones wait for others that fit into the same datagram.
 pub const FLUSH_DELAY: Duration = Duration::from_millis(2);
 
 /// Datagrams with changes or repeats that leave at one wake: what a socket's buffer of today's kernels takes.

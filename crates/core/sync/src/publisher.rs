@@ -91,6 +91,7 @@ pub(crate) struct Publisher {
     lanes: Lanes,
     reporters: BTreeMap<Arc<str>, BootInstant>,
     flush_at: Option<BootInstant>,
+    flushed: Option<BootInstant>,
 }
 
 impl Publisher {
@@ -109,6 +110,7 @@ impl Publisher {
             lanes: Lanes::default(),
             reporters: BTreeMap::new(),
             flush_at: None,
+            flushed: None,
         }
     }
 
@@ -182,8 +184,9 @@ impl Publisher {
         own.queued = Some(Queued { ticket, value, said: now });
         self.count = self.count + usize::from(new.is_some()) - usize::from(old.is_some());
         self.bytes = self.bytes + new.unwrap_or(0) - old.unwrap_or(0);
-        // A lane that waits for its budget may have set a later time.
-        let soon = now + FLUSH_DELAY;
+        // The first change after a rest leaves at once, with what its driver has given beside it; those that follow wait for each
+        // other. A lane that waits for its budget may have set a later time.
+        let soon = self.flushed.map_or(now, |flushed| now.max(flushed + FLUSH_DELAY));
         self.flush_at = Some(self.flush_at.map_or(soon, |at| at.min(soon)));
     }
 
@@ -204,6 +207,7 @@ impl Publisher {
     /// Sends what waits, as the budgets allow.
     pub(crate) fn flush(&mut self, now: BootInstant, header: Header) -> Vec<Arc<[u8]>> {
         self.drop_tombstones(now);
+        self.flushed = Some(now);
         let (mut made, mut batch, mut first) = (Vec::new(), Batch::default(), self.newest + 1);
         while let Some(key) = self.lanes.next(now) {
             let Some(item) = self.item(now, &key, self.newest + 1) else { break };

@@ -39,6 +39,9 @@ impl FromStr for Loss {
 pub struct Disturbances {
     /// Pairs (from, to) whose packets do not arrive.
     pub(crate) cuts: BTreeSet<(MemberName, MemberName)>,
+    /// Pairs (from, to) whose multicast does not arrive, as behind a switch that drops it.
+    #[serde(default)]
+    pub(crate) deaf: BTreeSet<(MemberName, MemberName)>,
     /// Nodes that lose packets.
     pub(crate) losses: BTreeMap<MemberName, Loss>,
     /// Nodes whose packets neither leave nor arrive. Nothing tells them, unlike a link that goes down.
@@ -83,9 +86,11 @@ impl Disturbances {
     /// as on a broken wire: the sender sees nothing of it.
     pub(crate) fn rules(&self, member: &Member, all: &[Member]) -> Result<String> {
         let mut input = String::new();
-        for (from, _) in self.cuts.iter().filter(|(_, to)| *to == member.name) {
-            let from = all.iter().find(|other| other.name == *from).context("a cut from a node that is there")?;
-            writeln!(input, "    iifname {LINK} ip saddr {} drop", from.address())?;
+        for (pairs, what) in [(&self.cuts, ""), (&self.deaf, "ip daddr 224.0.0.0/4 ")] {
+            for (from, _) in pairs.iter().filter(|(_, to)| *to == member.name) {
+                let from = all.iter().find(|other| other.name == *from).context("a cut from a node that is there")?;
+                writeln!(input, "    iifname {LINK} ip saddr {} {what}drop", from.address())?;
+            }
         }
         let mut both = String::new();
         if self.silent.contains(&member.name) {
@@ -136,11 +141,16 @@ mod tests {
             .collect();
         let disturbances = Disturbances {
             cuts: parse_cut("n1>n2", &names(1..=2)).expect("understood"),
+            deaf: parse_cut("n2>n1", &names(1..=2)).expect("understood"),
             losses: BTreeMap::from([(MemberName::number(1), "10%".parse().expect("a share"))]),
             silent: BTreeSet::new(),
         };
         let first = disturbances.rules(&all[0], &all).expect("rules");
-        assert!(first.contains("iifname lab0 numgen random mod 100 < 10 drop") && !first.contains("saddr"), "{first}");
+        assert!(
+            first.contains("iifname lab0 numgen random mod 100 < 10 drop") && !first.contains("10.200.1.2 drop"),
+            "{first}"
+        );
+        assert!(first.contains("ip saddr 10.200.1.2 ip daddr 224.0.0.0/4 drop"), "{first}");
         let second = disturbances.rules(&all[1], &all).expect("rules");
         assert!(second.contains("ip saddr 10.200.1.1 drop") && !second.contains("numgen"), "{second}");
         std::fs::remove_dir_all(dir.join("acp-lab-rules")).expect("ours");

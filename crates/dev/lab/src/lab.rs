@@ -201,6 +201,13 @@ impl Lab {
         self.disturb()
     }
 
+    /// Lets no multicast through between these groups.
+    pub fn deafen(&mut self, text: &str) -> Result<()> {
+        let names: Vec<MemberName> = self.members.iter().map(|member| member.name).collect();
+        self.record.disturbances.deaf.extend(parse_cut(text, &names)?);
+        self.disturb()
+    }
+
     /// Loses this share of a node's packets.
     pub fn lose(&mut self, name: MemberName, loss: Loss) -> Result<()> {
         self.member(name)?;

@@ -48,7 +48,12 @@ enum Action {
         command: Vec<String>,
     },
     /// Lets nothing through between groups of nodes ('n1|n2,n3'), or one way ('n1>n2').
-    Cut { groups: String },
+    Cut {
+        groups: String,
+        /// No multicast, as behind a switch that drops it; everything else passes
+        #[arg(long)]
+        multicast: bool,
+    },
     /// Loses a share of a node's packets, each way.
     Loss { node: MemberName, share: Loss },
     /// Lets none of a node's packets through.
@@ -86,7 +91,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             up(&dir, Plan { nodes, domains, voters, bin, second_bin: None }, bin_dir.is_none())?;
         }
         Action::Exec { node, command } => return exec(&Lab::open(&dir)?, node, &command),
-        Action::Cut { groups } => Lab::open(&dir)?.cut(&groups)?,
+        Action::Cut { groups, multicast: false } => Lab::open(&dir)?.cut(&groups)?,
+        Action::Cut { groups, multicast: true } => Lab::open(&dir)?.deafen(&groups)?,
         Action::Loss { node, share } => Lab::open(&dir)?.lose(node, share)?,
         Action::Silence { node } => Lab::open(&dir)?.silence(node)?,
         Action::Heal => Lab::open(&dir)?.heal()?,

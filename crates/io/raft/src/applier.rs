@@ -1,6 +1,6 @@
 //! The machine behind openraft's interface: applies entries, takes and installs snapshots.
 //!
-//! **Invariant**: the machine has one owner at a time. When openraft lets go of it, because its store failed, the machine
+//! **Invariants**: no entry is applied that this node's disk does not hold. The machine has one owner at a time. When openraft lets go of it, because its store failed, the machine
 //! comes back whole and goes on where it stands once the store works again.
 
 use std::{
@@ -117,6 +117,11 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        if let Some(last) = entries.last().map(|entry| entry.log_id) {
+            let stored = self.store.durable().reach(Some(last)).await;
+            stored.map_err(|reason| StorageIo::apply(last, AnyError::error(reason)))?;
+        }
         let bytes_max = self.bytes_max;
         let replica = self.replica();
         let replies = entries.into_iter().map(|entry| replica.apply(entry)).collect();

@@ -51,7 +51,7 @@ impl StoreBuilder<Types, Log, Applier<Counter>, TempDir> for Builder {
             Place { vfs: SYSTEM_VFS.to_owned(), directory: directory.path().to_owned(), node: Uid::from_u128(1) };
         let (store, recovered) = Store::open(place).await.expect("a new store");
         store.assume_covered();
-        let log = Log::new(store.clone(), &recovered);
+        let log = Log::new(store.clone(), &recovered, Voter(Uid::from_u128(1)));
         let (applier, _back) = Applier::lend(Replica::new(Counter::default()), store, u64::MAX, Arc::default());
         Ok((directory, log, applier))
     }

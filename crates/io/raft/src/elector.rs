@@ -6,8 +6,9 @@
 //!
 //! - **Poll first.** A voter without a leader asks the others whether they would vote for it. Only with a majority of such
 //!   answers does it begin a term. Who hears a leader, leads, or has a longer log says no. A poll changes nothing.
-//! - **A leader without a majority falls silent.** Nothing it says reaches the others from then on, so that they can elect
-//!   somebody; it speaks again when it wins a poll itself, or is deposed by the new leader.
+//! - **A leader without a majority falls silent**, and so does one whose disk hangs: it could acknowledge nothing. Nothing it
+//!   says reaches the others from then on, so that they can elect somebody; it speaks again when its disk works and it wins a
+//!   poll itself, or is deposed by the new leader.
 //!
 //! **Invariant**: safety rests on openraft alone; whatever is decided here costs time at worst.
 
@@ -90,7 +91,7 @@ impl Elector {
             return Ok(());
         }
         if leads && !self.links().lock().silent {
-            self.watch_majority();
+            self.watch_lead();
             return Ok(());
         }
         if !leads {
@@ -114,19 +115,26 @@ impl Elector {
         }
     }
 
-    fn watch_majority(&mut self) {
-        let mut heard = self.links().lock();
-        let last = heard.majority(self.me).max(self.leads_since);
+    fn watch_lead(&mut self) {
+        let last = self.links().lock().majority(self.me).max(self.leads_since);
         if last.is_none_or(|last| last.elapsed() > self.lease.mul_f64(1.5)) {
-            heard.silent = true;
-            drop(heard);
-            self.deadline = Instant::now() + self.patience(0.3);
             tracing::warn!("this node leads and no majority answers: it is silent until one does");
+        } else if self.disk_hangs() {
+            tracing::warn!("this node leads and its disk does not answer: it is silent until it does");
+        } else {
+            return;
         }
+        self.links().lock().silent = true;
+        self.deadline = Instant::now() + self.patience(0.3);
+    }
+
+    /// Whether the disk has had entries to store for so long that nobody should wait for this leader.
+    fn disk_hangs(&self) -> bool {
+        self.log.durable().stuck() > self.lease.mul_f64(1.5)
     }
 
     async fn stand(&mut self, leads: bool) -> Result<(), openraft::error::Fatal<crate::types::Voter>> {
-        let wins = self.wins_poll().await;
+        let wins = !(leads && self.disk_hangs()) && self.wins_poll().await;
         self.deadline = Instant::now() + self.patience(0.4);
         if !wins {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::{
     elector::Elector,
     error::{FoundError, OpenError},
     machine::Machine,
-    network::Network,
+    network::{Lines, Network},
     options::Options,
     serve::Desk,
     status::{Role, Status, status_of},
@@ -167,11 +167,12 @@ impl<M: Machine> Node<M> {
             (heard.group, heard.learns) = (recovered.group, recovered.learns);
             (heard.silent, heard.leader) = (false, None);
         }
-        let log = Log::new(store.clone(), &recovered);
+        let me = Voter(self.options.node);
+        let log = Log::new(store.clone(), &recovered, me);
         let is_large = Arc::new(Notify::new());
         let (applier, back) = Applier::lend(replica, store.clone(), self.options.snapshot_bytes, Arc::clone(&is_large));
-        let me = Voter(self.options.node);
-        let core = Core::new(me, Arc::new(self.config()), self.network.clone(), log.clone(), applier).await;
+        let lines = Lines { network: self.network.clone(), durable: log.durable().clone() };
+        let core = Core::new(me, Arc::new(self.config()), lines, log.clone(), applier).await;
         let (ended, order) = match core {
             Err(error) => (ControlFlow::Continue(Some(error.to_string())), None),
             Ok(core) => {
@@ -206,6 +207,8 @@ impl<M: Machine> Node<M> {
                     }
                     self.observe(desk);
                 }
+                // A leader's log confirms before it is stored, so openraft does not hear of this until it is asked for more.
+                reason = desk.log.durable().failed() => break (ControlFlow::Continue(Some(reason)), None),
                 () = &mut elections, if !elections_end => elections_end = true,
                 () = is_large.notified() => {
                     // A core that has ended says so above.

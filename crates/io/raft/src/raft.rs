@@ -251,11 +251,14 @@ impl<M: Machine> Raft<M> {
         if desk.links.lock().silent {
             return Err(ReadError::NoQuorum);
         }
-        // Openraft takes the first entry of the term to be enough. It is not for a leader that was killed and leads on. Looked
-        // at first: whoever leads by a later vote has entries of its own.
-        let found = desk.log.found();
         match desk.core.get_read_log_id().await {
-            Ok((committed, _applied)) => Ok(committed.max(found).map_or(0, |log_id| log_id.index)),
+            Ok((committed, _applied)) => {
+                let index = committed.map_or(0, |log_id| log_id.index);
+                // Openraft counts this node among those that hold an entry before its disk does.
+                let stored = timeout(self.shared.options.lease, desk.log.durable().reach(committed)).await;
+                let stored = stored.map_err(|_elapsed| ReadError::Behind(index))?;
+                stored.map(|()| index).map_err(ReadError::Failed)
+            }
             Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(other))) => {
                 Err(ReadError::NotLeader { leader: other.leader_id.map(|leader| leader.0) })
             }

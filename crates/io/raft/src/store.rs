@@ -6,7 +6,9 @@
 //! before anything is built on them. After a failure nothing is written until the database has been opened again.
 
 mod disk;
+mod durable;
 mod log;
+mod recent;
 mod schema;
 mod snapshot;
 
@@ -17,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use self::{
     disk::{Disk, Recovered},
+    durable::Durable,
     log::Log,
 };
 use crate::{error::OpenError, types::LogId};
@@ -35,6 +38,7 @@ pub(crate) struct Store {
     jobs: mpsc::Sender<Option<Job>>,
     /// Which entries the stored snapshot stands for; an error once one could not be stored.
     covered: watch::Sender<Result<Option<LogId>, ()>>,
+    durable: Durable,
 }
 
 /// Where a log lies and whose it is.
@@ -62,7 +66,13 @@ impl Store {
         thread.map_err(OpenError::io("start a thread for the log"))?;
         let recovered = opening.await.map_err(|_panicked| OpenError::closed())??;
         let covered = recovered.snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
-        Ok((Self { jobs, covered: watch::Sender::new(Ok(covered)) }, recovered))
+        let durable = Durable::new(recovered.last);
+        Ok((Self { jobs, covered: watch::Sender::new(Ok(covered)), durable }, recovered))
+    }
+
+    /// How far the log is on stable storage.
+    pub(crate) const fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     /// Does something with the database, after everything that was asked before.

@@ -1,5 +1,6 @@
 //! `acp.cluster`: the cluster database.
 
+mod domain;
 mod history;
 mod replica;
 
@@ -11,6 +12,7 @@ use zlink::introspect::Type;
 
 use crate::Empty;
 
+pub use domain::{Domain, DomainPeer, Refused, Way};
 pub use history::{GetAtReply, GetAtRequest, ListAtReply, ListAtRequest, PastObject, UndoRequest};
 pub use replica::{
     Checkpoint, ControllerKey, EnterReply, EnterRequest, FollowReply, FollowRequest, Lease, ListLeasesReply,
@@ -55,6 +57,8 @@ interface! {
     Stream ReadLog(ReadLogRequest) -> ReadLogReply, Read, [];
     /// Recomputes the hash chain over the stored log and compares.
     Once VerifyLog(Empty) -> VerifyLogReply, Read, [];
+    /// Answers how this node and the others of its domain hear each other.
+    Once GetDomain(Empty) -> Domain, Read, [];
     /// Answers identity, log position and counts.
     Once GetStatus(Empty) -> Status, Read, ["agent", "framework", "hub", "hypervisor", "network", "storage"];
 }
@@ -139,6 +143,9 @@ pub struct GetRequest {
     /// control plane, and fails without a quorum.
     #[serde(default)]
     pub linearizable: bool,
+    /// Whether only what this node's services report counts; else what those of other nodes do as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
 }
 
 /// See [`Get`].
@@ -187,6 +194,9 @@ pub struct ListRequest {
     /// Waits until the replica has applied this index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_index: Option<u64>,
+    /// As in [`GetRequest`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
 }
 
 /// See [`List`].
@@ -211,6 +221,9 @@ pub struct WatchRequest {
     /// Leaves out stats slots, which change all the time.
     #[serde(default)]
     pub without_stats: bool,
+    /// As in [`GetRequest`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
 }
 
 /// What happened to an object.

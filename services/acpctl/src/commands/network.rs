@@ -5,7 +5,7 @@ use acp_wire_api::network::{CreateNetwork, CreateNetworkRequest, DeleteNetwork, 
 use acp_wire_model::Kind;
 use serde_json::json;
 
-use super::{list, show};
+use super::{doctor, list, show};
 use crate::{args::NetworkVerb, session::Session};
 
 pub(super) async fn run(session: &mut Session, verb: NetworkVerb) -> Result<u8, Failure> {
@@ -19,6 +19,7 @@ pub(super) async fn run(session: &mut Session, verb: NetworkVerb) -> Result<u8, 
             session.out.done(&format!("network {name} is up"), &json!({ "name": name }))?;
             Ok(crate::DONE)
         }
+        NetworkVerb::Doctor => doctor::run(session).await,
         NetworkVerb::Delete(network) => {
             let name = network.name;
             session.confirm(&format!("delete network {name}"))?;

@@ -153,6 +153,7 @@ async fn get_volume(call: Call) -> Result<Found<Volume>, Failure> {
             node: None,
             min_index: None,
             linearizable: false,
+            here: true,
         })
         .await?;
     Ok(Found(Volume::of(reply.object)))

@@ -51,14 +51,20 @@ pub(super) async fn delete(app: Arc<App>, call: Call<Delete>) -> Result<DeleteRe
 }
 
 pub(super) async fn get(app: Arc<App>, call: Call<Get>) -> Result<GetReply, Failure> {
-    let GetRequest { kind, name, uid, node, min_index, linearizable } = call.request;
+    let GetRequest { kind, name, uid, node, min_index, linearizable, here } = call.request;
     let key = key(name, uid, node)?;
     if linearizable {
         app.reach(Some(app.hubs.read_index().await?)).await?;
     }
     app.reach(min_index).await?;
     let (view, index) = app.database.get(kind, key, app.here()).await?;
+    let view = if here { view.here().ok_or_else(not_here)? } else { view };
     Ok(GetReply { object: view.to_object(boot_now()), index })
+}
+
+/// What is said of an object that other nodes alone speak of.
+fn not_here() -> Failure {
+    Failure::new(Code::NotFound, "no reporter of this node speaks of such an object")
 }
 
 /// By what an object is asked for.

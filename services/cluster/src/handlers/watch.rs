@@ -46,7 +46,8 @@ pub(super) async fn watch(app: Arc<App>, call: Call<Watch>, sink: Sink<Watch>) -
         None => None,
         Some(text) => Some(text.parse().map_err(|error: CursorError| Failure::invalid(error.to_string()))?),
     };
-    let filter = Arc::new(WatchFilter { kinds: request.kinds, without_stats: request.without_stats });
+    let filter =
+        Arc::new(WatchFilter { kinds: request.kinds, without_stats: request.without_stats, here: request.here });
     let watcher = Watcher { app: Arc::clone(&app), filter, sink, open };
     let mut position = watcher.start(cursor).await?;
     loop {

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use acp_base::{BootInstant, Failure, Name, Uid};
-use acp_core_cdb::{Cursor, Image, Key, Publication, Record, Refusal, State, View, WatchFilter};
+use acp_core_cdb::{Cursor, Heard, Image, Key, Publication, Record, Refusal, Said, State, View, WatchFilter};
 use acp_wire_model::Kind;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Beginning, Committed, Parked, Standing, Told};
 
@@ -51,6 +51,14 @@ pub(super) enum Request {
         publication: Publication,
         answer: oneshot::Sender<Result<Vec<Uid>, Refusal>>,
     },
+    Said {
+        answer: oneshot::Sender<Said>,
+    },
+    Hear {
+        heard: Vec<Heard>,
+        stood: Vec<Stood>,
+        answer: oneshot::Sender<Vec<usize>>,
+    },
     Begin {
         filter: WatchFilter,
         answer: oneshot::Sender<Beginning>,
@@ -76,6 +84,18 @@ pub(super) enum Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) said: Arc<Notify>,
+}
+
+/// A reporter of another node stood by its states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stood {
+    /// The node.
+    pub(crate) origin: Uid,
+    /// The reporter, with the node's name.
+    pub(crate) reporter: Arc<str>,
+    /// When, by this node's clock.
+    pub(crate) at: BootInstant,
 }
 
 impl Handle {
@@ -122,6 +142,21 @@ impl Handle {
         publication: Publication,
     ) -> Result<Vec<Uid>, Failure> {
         Ok(self.ask(|answer| Request::Publish { now, reporter, publication, answer }).await??)
+    }
+
+    /// Returns when this node's reporters may have said something that was not taken.
+    pub(crate) async fn has_said(&self) {
+        self.said.notified().await;
+    }
+
+    /// Takes what this node's reporters have said since the last time.
+    pub(crate) async fn take_said(&self) -> Result<Said, Failure> {
+        self.ask(|answer| Request::Said { answer }).await
+    }
+
+    /// Takes what other nodes say; answers the places of what is about objects that are not known here.
+    pub(crate) async fn hear(&self, heard: Vec<Heard>, stood: Vec<Stood>) -> Result<Vec<usize>, Failure> {
+        self.ask(|answer| Request::Hear { heard, stood, answer }).await
     }
 
     /// What a watch begins with.

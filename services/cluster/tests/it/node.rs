@@ -112,6 +112,7 @@ impl Node {
             node: None,
             min_index: None,
             linearizable: false,
+            here: false,
         };
         self.service().call::<api::Get>(request).await.map(|reply| reply.object)
     }
@@ -144,7 +145,7 @@ pub(crate) fn system() -> Value {
 }
 
 pub(crate) fn all(kind: Kind) -> ListRequest {
-    ListRequest { kind: Some(kind), selectors: vec![], min_index: None }
+    ListRequest { kind: Some(kind), selectors: vec![], min_index: None, here: false }
 }
 
 pub(crate) fn directory() -> tempfile::TempDir {

@@ -80,6 +80,7 @@ impl Owner {
                     node: None,
                     min_index: None,
                     linearizable: false,
+                    here: true,
                 };
                 let answer = client.service("cluster").call::<Get>(request).await;
                 if answer.is_err_and(|failure| failure.code == Code::NotFound) {

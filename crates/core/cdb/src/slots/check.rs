@@ -6,7 +6,7 @@ use acp_base::Code;
 use acp_wire_model::Kind;
 use serde_json::Value;
 
-use super::{Publication, SlotReport, Slots};
+use super::{Publication, SlotReport, Slots, Totals};
 use crate::{
     json::Json,
     limits::{
@@ -24,6 +24,9 @@ impl Slots {
             }
             return Ok(());
         };
+        if known.origin.is_some() {
+            return Ok(());
+        }
         let (incarnation, sequence) = (publication.incarnation, publication.sequence);
         if incarnation < known.incarnation {
             let newer = known.incarnation;
@@ -95,6 +98,7 @@ impl Slots {
         publication: &Publication,
         values: &[Option<Json>],
     ) -> Result<(), Refusal> {
+        let Totals { slots, bytes, reported } = self.own;
         let given = || publication.reports.iter().filter(|report| report.data.is_some());
         let own = self.reporters.get(reporter);
         let (freed, freed_bytes) =
@@ -102,10 +106,10 @@ impl Slots {
         let is_new = |report: &&SlotReport| {
             publication.replace || own.is_none_or(|own| !own.slots.contains(&(report.uid, report.facet)))
         };
-        let count = self.count - freed + given().filter(is_new).count();
-        let bytes = self.bytes - freed_bytes + values.iter().flatten().map(|value| value.text().len()).sum::<usize>();
+        let count = slots - freed + given().filter(is_new).count();
+        let bytes = bytes - freed_bytes + values.iter().flatten().map(|value| value.text().len()).sum::<usize>();
         let born = given().filter(|report| !report.kind.is_declared() && !self.holders.contains_key(&report.uid));
-        let reported = self.reported + born.count();
+        let reported = reported + born.count();
         for (what, needed, most) in [
             ("slots", count, SLOTS_MAX),
             ("bytes of slots", bytes, self.bytes_max),
@@ -122,7 +126,7 @@ impl Slots {
 }
 
 /// Whether lists and maps lie in each other in more than so many levels.
-fn is_deeper(value: &Value, levels: usize) -> bool {
+pub(super) fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(values) => levels == 0 || values.iter().any(|value| is_deeper(value, levels - 1)),
         Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deeper(value, levels - 1)),
@@ -132,11 +136,12 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
 
 /// A reported object needs a name when it is said; taking it back does not.
 fn check_name(report: &SlotReport) -> Result<(), Refusal> {
-    if report.data.is_none() {
-        return Ok(());
-    }
-    let kind = report.kind;
-    let Some(name) = report.name.as_deref().filter(|name| !name.is_empty()) else {
+    if report.data.is_none() { Ok(()) } else { check_reported_name(report.kind, report.name.as_deref()) }
+}
+
+/// What a reported object may be called.
+pub(super) fn check_reported_name(kind: Kind, name: Option<&str>) -> Result<(), Refusal> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Err(Refusal::invalid(format!("{} needs a name", with_article(kind))));
     };
     if name.len() > REPORTED_NAME_BYTES_MAX {

@@ -4,6 +4,7 @@ mod allocation;
 mod cluster;
 mod fuzz;
 mod golden;
+mod heard;
 mod history;
 mod leases;
 mod log;

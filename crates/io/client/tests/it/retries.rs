@@ -171,7 +171,7 @@ async fn a_stream_and_an_upgrade_that_were_not_sent_are_begun_again() {
         }
     });
     let client = Client::new(folder.path()).on(Some(&name("n2")));
-    let list = ListRequest { kind: None, selectors: Vec::new(), min_index: None };
+    let list = ListRequest { kind: None, selectors: Vec::new(), min_index: None, here: false };
     let mut replies = client.service("cluster").stream::<List>(list).await.expect("the second time");
     assert_eq!(replies.next().await.expect("a reply").expect("listed").index, 7);
     let measure = MeasureRequest { send_bytes: 0, receive_bytes: 0 };

@@ -1,7 +1,16 @@
 //! The log as openraft sees it: the newest entries in memory, all of them on disk.
+//!
+//! Openraft 0.9 sends an entry to the others only when the leader's own log has confirmed it. A leader's log therefore confirms
+//! at once what it was given, so that its disk writes while the others' do. A follower's confirms what is on its disk, because
+//! the leader counts that.
+//!
+//! **Invariants**: nothing is made of an entry that this node's disk does not hold ([`Durable`](super::Durable)): it is not
+//! applied, no other node is told that it is committed, no read stands on it. Votes are stored after every entry that was
+//! confirmed before. A change of the group's members counts here when this disk holds it, since the next change relies on it.
+//! A leader that starts again does not lead on: entries of its term may have left this node without reaching its disk, and new
+//! ones in their places would have the same names.
 
 use std::{
-    collections::BTreeMap,
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
@@ -13,87 +22,30 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 
-use super::{Recovered, Store, disk};
+use super::{
+    Durable, Recovered, Store, disk,
+    recent::{Recent, cost},
+};
 use crate::{
     error::OpenError,
-    types::{Entry, LogId, StorageError, StorageIo, Types, Vote},
+    types::{Entry, LogId, StorageError, StorageIo, Types, Vote, Voter},
 };
-
-/// Bytes of entries kept in memory, for the machine and for peers that are up to date: some full batches. Others' are read from
-/// the disk.
-const RECENT_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of entries in one message to a peer; a single larger entry travels alone.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// What an entry costs beside its command.
-const ENTRY_BYTES: usize = 128;
-
-/// What is known of the log without asking the disk.
-#[derive(Debug, Default)]
-struct Recent {
-    /// The newest entries, without gap up to the last.
-    entries: BTreeMap<u64, Entry>,
-    bytes: usize,
-    /// Up to here everything is on stable storage.
-    flushed: Option<u64>,
-    purged: Option<LogId>,
-    last: Option<LogId>,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-}
-
-impl Recent {
-    fn push(&mut self, entry: Entry) {
-        self.bytes += cost(&entry);
-        self.last = Some(entry.log_id);
-        if let Some(replaced) = self.entries.insert(entry.log_id.index, entry) {
-            self.bytes -= cost(&replaced);
-        }
-    }
-
-    /// Forgets the oldest entries that are on disk, as far as there are too many.
-    fn trim(&mut self) {
-        while self.bytes > RECENT_BYTES_MAX
-            && let Some(oldest) = self.entries.first_entry()
-            && self.flushed >= Some(*oldest.key())
-        {
-            self.bytes -= cost(&oldest.remove());
-        }
-    }
-
-    fn remove(&mut self, gone: BTreeMap<u64, Entry>) {
-        self.bytes -= gone.values().map(cost).sum::<usize>();
-    }
-}
-
-fn cost(entry: &Entry) -> usize {
-    match &entry.payload {
-        EntryPayload::Normal(command) => ENTRY_BYTES + command.bytes.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => ENTRY_BYTES,
-    }
-}
 
 /// A handle to the log. Cheap to clone; clones read.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     store: Store,
     recent: Arc<Mutex<Recent>>,
-    /// The vote and the last entry that were there when this was opened.
-    found: (Option<Vote>, Option<LogId>),
+    me: Voter,
 }
 
 impl Log {
-    pub(crate) fn new(store: Store, recovered: &Recovered) -> Self {
-        let recent = Recent {
-            purged: recovered.purged,
-            last: recovered.last,
-            vote: recovered.vote,
-            committed: recovered.committed,
-            flushed: recovered.last.map(|last| last.index),
-            ..Recent::default()
-        };
-        Self { store, recent: Arc::new(Mutex::new(recent)), found: (recovered.vote, recovered.last) }
+    pub(crate) fn new(store: Store, recovered: &Recovered, me: Voter) -> Self {
+        let recent = Recent::new(recovered, me);
+        Self { store, recent: Arc::new(Mutex::new(recent)), me }
     }
 
     /// The last entry.
@@ -101,16 +53,30 @@ impl Log {
         self.recent().last
     }
 
-    /// The last entry that was there when this was opened, as long as the vote that was there holds. Whoever leads on by that
-    /// vote may have acknowledged it before: which entries were committed is on disk only now and then.
-    pub(crate) fn found(&self) -> Option<LogId> {
-        let (vote, last) = self.found;
-        last.filter(|_| vote == self.recent().vote)
+    /// The last entry known to be committed that is on this node's disk.
+    pub(crate) fn committed(&self) -> Option<LogId> {
+        self.recent().committed.min(self.durable().stored())
     }
 
-    /// The last entry known to be committed.
-    pub(crate) fn committed(&self) -> Option<LogId> {
-        self.recent().committed
+    /// How far it is on stable storage.
+    pub(crate) const fn durable(&self) -> &Durable {
+        self.store.durable()
+    }
+
+    /// Whether this node leads by the vote it has stored last: openraft stores a vote before it does anything by it.
+    fn leads(&self) -> bool {
+        self.recent().vote.is_some_and(|vote| vote.is_committed() && vote.leader_id().voted_for() == Some(self.me))
+    }
+
+    /// What was to be stored up to here was, or was not.
+    fn note_written(&self, upto: LogId, written: &Result<(), OpenError>) {
+        match written {
+            Ok(()) => {
+                self.durable().store(upto);
+                self.recent().trim(upto.index);
+            }
+            Err(error) => self.durable().fail(&error.to_string()),
+        }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -228,26 +194,39 @@ impl RaftLogStorage<Types> for Log {
         if let Some(purged) = purged {
             self.store.covers(purged).await.map_err(|error| failed(error.to_string()))?;
         }
-        let mut rows = Vec::new();
+        if let Some(reason) = self.durable().failure() {
+            return Err(failed(reason));
+        }
+        let (mut rows, mut last, mut changes_members) = (Vec::new(), None, false);
         for mut entry in entries {
+            changes_members |= matches!(entry.payload, EntryPayload::Membership(_));
+            last = Some(entry.log_id);
             if let EntryPayload::Normal(command) = &mut entry.payload {
                 std::mem::take(&mut command.taken).set();
             }
             rows.push((entry.log_id.index, disk::encode(&entry).map_err(|error| failed(error.to_string()))?));
             self.recent().push(entry);
         }
-        let recent = Arc::clone(&self.recent);
-        let last = rows.last().map(|(index, _)| *index);
-        let write = move |disk: &mut disk::Disk| {
-            let written = disk.append(&rows).map_err(io::Error::other);
-            if written.is_ok() {
-                let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
-                recent.flushed = last;
-                recent.trim();
-            }
-            callback.log_io_completed(written);
+        let Some(last) = last else {
+            callback.log_io_completed(Ok(()));
+            return Ok(());
         };
-        self.store.send(Box::new(write)).await.map_err(|error| failed(error.to_string()))
+        let (at_once, when_stored) =
+            if self.leads() && !changes_members { (Some(callback), None) } else { (None, Some(callback)) };
+        self.durable().give(last);
+        let log = self.clone();
+        let write = move |disk: &mut disk::Disk| {
+            let written = disk.append(&rows);
+            log.note_written(last, &written);
+            if let Some(callback) = when_stored {
+                callback.log_io_completed(written.map_err(io::Error::other));
+            }
+        };
+        self.store.send(Box::new(write)).await.map_err(|error| failed(error.to_string()))?;
+        if let Some(callback) = at_once {
+            callback.log_io_completed(Ok(()));
+        }
+        Ok(())
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
@@ -261,7 +240,7 @@ impl RaftLogStorage<Types> for Log {
             let gone = recent.entries.split_off(&from);
             recent.remove(gone);
             recent.last = before.or(recent.purged);
-            recent.flushed = recent.flushed.min(from.checked_sub(1));
+            self.durable().cut(recent.last);
         }
         let done = self.store.run(move |disk| disk.truncate(from)).await;
         done.map_err(|error| StorageIo::write_logs(AnyError::error(error)).into())
@@ -275,7 +254,7 @@ impl RaftLogStorage<Types> for Log {
             recent.remove(gone);
             recent.purged = recent.purged.max(Some(log_id));
             recent.last = recent.last.max(Some(log_id));
-            recent.flushed = recent.flushed.max(Some(log_id.index));
+            self.durable().store(log_id);
         }
         let done = self.store.run(move |disk| disk.purge(log_id)).await;
         done.map_err(|error| StorageIo::write_logs(AnyError::error(error)).into())

@@ -44,11 +44,13 @@ impl Store {
         }
     }
 
-    /// As if a snapshot stood for everything: openraft's suite purges logs of which it never took one.
+    /// As if a snapshot stood for everything and everything was stored: openraft's suite purges logs of which it never took a
+    /// snapshot, and applies entries of which there is no log.
     #[cfg(test)]
     pub(crate) fn assume_covered(&self) {
         let everything =
             LogId::new(openraft::CommittedLeaderId::new(u64::MAX, crate::types::Voter::default()), u64::MAX);
         self.covered.send_modify(|covered| *covered = Ok(Some(everything)));
+        self.durable.store(everything);
     }
 }

@@ -1,13 +1,11 @@
 //! A disk that fails, and comes back.
 
-use std::sync::Arc;
-
 use acp_dev_wait::{seen, wait_for_async};
-use acp_io_raft::{Options, ProposeError, Raft, Role};
+use acp_io_raft::{Options, ProposeError, Role};
 
 use crate::{
     disk::{Dice, Fault},
-    group::{Group, LIMIT, Recorder, lock},
+    group::{Group, LIMIT, lock},
     vfs::Vfs,
 };
 
@@ -18,14 +16,12 @@ fn snapshots(options: Options) -> Options {
 /// Starts a node again, on this disk.
 async fn restart(group: &mut Group, node: u64, vfs: &'static Vfs) {
     group.stop(node).await;
-    let machine = Recorder::default();
-    group.applied.insert(node, Arc::clone(&machine.0));
-    let opened = Raft::open_through(vfs.name(), group.options(node), machine, group.door(node), group.tasks()).await;
-    group.put(node, opened.expect("opened"));
+    group.disks.insert(node, vfs);
+    group.start(node).await;
 }
 
 /// Enough operations for every attempt to write to fail until the disk is mended.
-fn fill(vfs: &Vfs, fault: Fault) {
+pub(crate) fn fill(vfs: &Vfs, fault: Fault) {
     let mut disk = vfs.disk();
     for after in 0..5_000 {
         disk.plan(after, fault);

@@ -13,7 +13,7 @@ use acp_io_daemon::Tasks;
 use acp_io_raft::{Former, Machine, Options, ProposeError, Raft, Status, Transport, Unreachable};
 use tempfile::TempDir;
 
-use crate::disk::Dice;
+use crate::{disk::Dice, vfs::Vfs};
 
 /// How long anything may take that is certain to come.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -159,17 +159,30 @@ pub(crate) struct Group {
     pub(crate) applied: BTreeMap<u64, Applied>,
     pub(crate) acknowledged: Arc<Mutex<Vec<Vec<u8>>>>,
     pub(crate) options: fn(Options) -> Options,
+    /// The nodes whose disks are not the system's own.
+    pub(crate) disks: BTreeMap<u64, &'static Vfs>,
 }
 
 impl Group {
     /// Nodes that are voters of one group; the first has founded it.
     pub(crate) async fn of(seed: u64, nodes: u64, options: fn(Options) -> Options) -> Self {
+        Self::on(BTreeMap::new(), seed, nodes, options).await
+    }
+
+    /// The same, some of them on these disks.
+    pub(crate) async fn on(
+        disks: BTreeMap<u64, &'static Vfs>,
+        seed: u64,
+        nodes: u64,
+        options: fn(Options) -> Options,
+    ) -> Self {
         eprintln!("seed {seed}");
         let weather = Weather { dice: Dice(seed), cuts: BTreeSet::new(), loss: 0, delay_ms: 0 };
         let weather = Arc::new(Mutex::new(weather));
         let net = Net { weather, nodes: Arc::default(), tap: Arc::default(), tasks: Tasks::default() };
         let directory = tempfile::tempdir().expect("a directory");
-        let mut group = Self { seed, directory, net, applied: BTreeMap::new(), acknowledged: Arc::default(), options };
+        let (applied, acknowledged) = (BTreeMap::new(), Arc::default());
+        let mut group = Self { seed, directory, net, applied, acknowledged, options, disks };
         for node in 1..=nodes {
             group.start(node).await;
         }
@@ -201,7 +214,8 @@ impl Group {
     pub(crate) async fn start(&mut self, node: u64) {
         let machine = Recorder::default();
         self.applied.insert(node, Arc::clone(&machine.0));
-        let raft = Raft::open(self.options(node), machine, self.door(node), &self.net.tasks).await;
+        let vfs = self.disks.get(&node).map_or(c"unix", |vfs| vfs.name());
+        let raft = Raft::open_through(vfs, self.options(node), machine, self.door(node), &self.net.tasks).await;
         lock(&self.net.nodes).insert(node, raft.expect("opened"));
     }
 

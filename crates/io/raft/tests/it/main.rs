@@ -3,6 +3,7 @@
 #[path = "../../../store/tests/it/disk.rs"]
 #[expect(dead_code, reason = "the store's own tests use all of it")]
 mod disk;
+mod durable;
 mod faults;
 mod group;
 mod hostile;

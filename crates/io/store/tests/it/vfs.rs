@@ -9,7 +9,7 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     ptr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs};
@@ -22,6 +22,9 @@ pub(crate) struct Vfs {
     name: CString,
     real: *mut sqlite3_vfs,
     disk: Mutex<Disk>,
+    /// Whether synchronisations wait.
+    held: Mutex<bool>,
+    released: Condvar,
 }
 
 // SAFETY: `real` points to SQLite's own table, which is never changed after it is registered.
@@ -36,7 +39,13 @@ impl Vfs {
         // SAFETY: finds the table of the system's own file system, which is always there.
         let real = unsafe { ffi::sqlite3_vfs_find(c"unix".as_ptr()) };
         assert!(!real.is_null(), "SQLite is built for this system");
-        let own: &'static Self = Box::leak(Box::new(Self { name, real, disk: Mutex::new(Disk::new(0)) }));
+        let own: &'static Self = Box::leak(Box::new(Self {
+            name,
+            real,
+            disk: Mutex::new(Disk::new(0)),
+            held: Mutex::default(),
+            released: Condvar::new(),
+        }));
         // SAFETY: `real` points to a whole table. Its functions that are kept take no notice of the table they are in.
         let mut table = unsafe { real.read() };
         table.szOsFile += c_int::try_from(size_of::<File>()).expect("small");
@@ -57,6 +66,17 @@ impl Vfs {
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every synchronisation wait, or go on.
+    pub(crate) fn hold(&self, is_held: bool) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = is_held;
+        self.released.notify_all();
+    }
+
+    fn wait_released(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.released.wait_while(held, |held| *held).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -220,6 +240,8 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: sqlite3_int64) -> c
 }
 
 unsafe extern "C" fn sync(file: *mut sqlite3_file, _flags: c_int) -> c_int {
+    // SAFETY: `open` has filled in the file system, which lives as long as the process.
+    unsafe { (*(*file.cast::<File>()).vfs).wait_released() };
     // SAFETY: the file is open.
     let failed = unsafe { place(file).and_then(|(mut disk, path)| disk.sync(path).err()) };
     failed.unwrap_or(ffi::SQLITE_OK)

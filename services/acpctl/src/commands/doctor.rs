@@ -1,0 +1,162 @@
+//! `acpctl network doctor`: every node is asked how well it reaches every other one.
+
+use std::time::Duration;
+
+use acp_base::{Failure, Name};
+use acp_client::home::CLUSTER;
+use acp_wire_api::{
+    Empty,
+    agent::ListMembers,
+    cluster::{Domain, DomainPeer, GetDomain, Way},
+    hub::RingStateKind,
+};
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::{cluster::AGENT, domain};
+use crate::{
+    error,
+    output::{Column, Style},
+    session::Session,
+};
+
+/// Nodes asked at once.
+const AT_ONCE: usize = 16;
+
+/// How long one node may take if the caller gives no time.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// From which loss of echoes on a way is in trouble, in permille: SWIM and the replication bear this, calls become slow.
+const LOSS_MAX: u32 = 20;
+
+/// From which difference clocks are in trouble, in milliseconds: logs of two nodes cannot be read side by side any more.
+const OFFSET_MAX: i64 = 500;
+
+/// From which round trip a way is in trouble, in microseconds: one tenth of what SWIM waits for an answer.
+const ROUND_TRIP_MAX: u64 = 13_000;
+
+const COLUMNS: &[Column] = &[
+    Column("FROM", "/from", Style::Plain),
+    Column("TO", "/node", Style::Plain),
+    Column("SENT BY", "/way", Style::Plain),
+    Column("RTT MS", "/round_trip_ms", Style::Plain),
+    Column("LOSS %", "/loss_percent", Style::Plain),
+    Column("MULTICAST LOSS %", "/multicast_loss_percent", Style::Plain),
+    Column("CLOCK MS", "/clock_offset_ms", Style::Plain),
+    Column("RING", "/ring", Style::State),
+    Column("PROBLEM", "/problem", Style::Plain),
+];
+
+pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
+    let members = session.call::<ListMembers>(AGENT, Empty {}).await?.nodes;
+    let names: Vec<Name> = members.into_iter().map(|member| member.name).collect();
+    let asked: Vec<(Name, Result<Domain, Failure>)> =
+        stream::iter(names).map(|name| ask(session, name)).buffered(AT_ONCE).collect().await;
+    let (mut rows, mut problems) = (Vec::new(), 0_usize);
+    for (name, answer) in asked {
+        match answer {
+            Ok(domain) => {
+                problems += usize::from(!domain.trouble.is_empty());
+                if !domain.trouble.is_empty() {
+                    error::say(&format!("{name}: {}", domain.trouble));
+                }
+                rows.extend(domain.peers.iter().map(|peer| row(&name, peer)));
+            }
+            Err(failure) => {
+                problems += 1;
+                error::say(&format!("{name} does not answer: {failure}"));
+            }
+        }
+    }
+    problems += rows.iter().filter(|row| !row["problem"].is_null()).count();
+    session.out.list(&rows, COLUMNS)?;
+    match problems {
+        0 => Ok(crate::DONE),
+        _ => Ok(acp_base::Code::Unavailable.exit_status()),
+    }
+}
+
+async fn ask(session: &Session, name: Name) -> (Name, Result<Domain, Failure>) {
+    let patience = session.timeout().unwrap_or(PATIENCE);
+    let asked =
+        async { session.acp().on(Some(&name)).service(CLUSTER)?.deadline(patience).call::<GetDomain>(Empty {}).await };
+    let answer = asked.await;
+    (name, answer)
+}
+
+fn row(from: &Name, peer: &DomainPeer) -> Value {
+    let mut row = domain::row(peer);
+    row["from"] = json!(from);
+    row["problem"] = json!(problem(peer));
+    row
+}
+
+/// What is wrong on the way, the worst first.
+fn problem(peer: &DomainPeer) -> Option<String> {
+    let offset = peer.clock_offset_ms.unwrap_or(0);
+    if peer.unicast_loss_permille.is_some_and(|loss| loss >= 1_000) {
+        return Some("unreachable: no echo comes back".to_owned());
+    }
+    if peer.ring == Some(RingStateKind::Down) {
+        return Some("the ring takes it for dead".to_owned());
+    }
+    if let Some(loss) = peer.unicast_loss_permille.filter(|loss| *loss > LOSS_MAX) {
+        return Some(format!("{}.{} % of the echoes are lost", loss / 10, loss % 10));
+    }
+    if peer.is_heard != peer.hears {
+        let (from, to) = if peer.is_heard { ("from here to there", "back") } else { ("back from there", "there") };
+        return Some(format!("multicast passes one way: not {from}, only {to}"));
+    }
+    if peer.way == Way::Unicast {
+        return Some("multicast does not pass; it is sent copies".to_owned());
+    }
+    if offset.abs() > OFFSET_MAX {
+        return Some(format!("its clock is {} ms {}", offset.abs(), if offset > 0 { "ahead" } else { "behind" }));
+    }
+    peer.round_trip_us
+        .filter(|trip| *trip > ROUND_TRIP_MAX)
+        .map(|trip| format!("a round trip takes {} ms", trip / 1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> DomainPeer {
+        DomainPeer {
+            node: "n2".parse().expect("a name"),
+            address: String::new(),
+            way: Way::Multicast,
+            way_for_ms: 1,
+            hears: true,
+            is_heard: true,
+            multicast_loss_permille: Some(0),
+            unicast_loss_permille: Some(0),
+            round_trip_us: Some(300),
+            clock_offset_ms: Some(-3),
+            silent_for_ms: Some(10),
+            is_whole: true,
+            slots: 3,
+            ring: Some(RingStateKind::Alive),
+        }
+    }
+
+    #[test]
+    fn each_trouble_is_named_and_a_good_way_has_none() {
+        assert_eq!(problem(&peer()), None);
+        let cases = [
+            (DomainPeer { unicast_loss_permille: Some(1_000), ..peer() }, "unreachable"),
+            (DomainPeer { unicast_loss_permille: Some(105), ..peer() }, "10.5 %"),
+            (DomainPeer { ring: Some(RingStateKind::Down), ..peer() }, "dead"),
+            (DomainPeer { hears: false, ..peer() }, "one way: not from here to there"),
+            (DomainPeer { is_heard: false, ..peer() }, "one way: not back"),
+            (DomainPeer { way: Way::Unicast, is_heard: false, hears: false, ..peer() }, "copies"),
+            (DomainPeer { clock_offset_ms: Some(-86_400_000), ..peer() }, "behind"),
+            (DomainPeer { round_trip_us: Some(90_000), ..peer() }, "90 ms"),
+        ];
+        for (peer, expected) in cases {
+            let found = problem(&peer).expect("a problem");
+            assert!(found.contains(expected), "{found:?} does not say {expected:?}");
+        }
+    }
+}

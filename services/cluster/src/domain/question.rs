@@ -1,0 +1,106 @@
+//! What others of this service ask the driver.
+
+use acp_base::{BootInstant, Failure, Name, Uid};
+use acp_core_swim::State;
+use acp_io_daemon::boot_now;
+use acp_io_datagram::selftest;
+use acp_wire_api::{
+    cluster::{Domain as View, DomainPeer, Refused, Way},
+    hub::RingStateKind,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Domain, roster::DOMAIN};
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Question(oneshot::Sender<View>);
+
+/// Asks the driver. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Questions(mpsc::Sender<Question>);
+
+impl Questions {
+    pub(super) const fn new(asked: mpsc::Sender<Question>) -> Self {
+        Self(asked)
+    }
+
+    /// How this node and the others of its domain hear each other.
+    pub(crate) async fn view(&self) -> Result<View, Failure> {
+        let ending = || Failure::unavailable("the cluster service is ending");
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Question(answer)).await.map_err(|_unsent| ending())?;
+        answered.await.map_err(|_ended| ending())
+    }
+}
+
+impl Domain {
+    /// An asker that stopped waiting needs no answer.
+    pub(super) fn answer(&self, Question(answer): Question) {
+        drop(answer.send(self.view(boot_now())));
+    }
+
+    fn view(&self, now: BootInstant) -> View {
+        let (used, bytes) = self.sync.used();
+        let refused =
+            self.sockets.refused().into_iter().map(|(reason, count)| Refused { reason: reason.to_owned(), count });
+        let here = self.peers.borrow().here.clone();
+        View {
+            name: DOMAIN.to_owned(),
+            node: here,
+            address: self.sockets.address().map(|address| address.to_string()),
+            trouble: self.sockets.trouble().unwrap_or_default(),
+            key: self.sockets.key(),
+            ring: self.roster.ring.0,
+            own_slots: wide(self.sync.own_slots().count()),
+            heard_slots: wide(used),
+            heard_bytes: wide(bytes),
+            health: self.ring.health().score(),
+            refused: refused.collect(),
+            peers: self.peer_views(now),
+        }
+    }
+
+    fn peer_views(&self, now: BootInstant) -> Vec<DomainPeer> {
+        let origins: std::collections::BTreeMap<Uid, _> =
+            self.sync.origins(now).map(|state| (state.origin.node, state)).collect();
+        let of = |report: selftest::PeerReport| {
+            let peer = self.roster.peers.get(&report.peer)?;
+            let origin = origins.get(&report.peer);
+            Some(DomainPeer {
+                node: peer.name.clone(),
+                address: peer.address.to_string(),
+                way: match report.mode {
+                    selftest::Mode::Multicast => Way::Multicast,
+                    selftest::Mode::Unicast => Way::Unicast,
+                },
+                way_for_ms: millis(now.since(report.mode_since)),
+                hears: report.hears,
+                is_heard: report.is_heard,
+                multicast_loss_permille: report.multicast_loss_permille,
+                unicast_loss_permille: report.unicast_loss_permille,
+                round_trip_us: report.round_trip.map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
+                clock_offset_ms: report.clock_offset_millis,
+                silent_for_ms: origin.and_then(|state| state.silence).map(millis),
+                is_whole: origin.is_some_and(|state| state.is_whole),
+                slots: origin.map_or(0, |state| wide(state.slots)),
+                ring: self.ring.state(report.peer).map(|state| match state {
+                    State::Alive => RingStateKind::Alive,
+                    State::Suspect => RingStateKind::Suspect,
+                    State::Down => RingStateKind::Down,
+                }),
+            })
+        };
+        let mut peers: Vec<DomainPeer> = self.test.report(now).filter_map(of).collect();
+        peers.sort_by(|one, other| Name::cmp(&one.node, &other.node));
+        peers
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
