@@ -14,6 +14,7 @@ use crate::{
     adopt::{AdoptError, Adopted},
     context::Context,
     dial::{self, Unreached},
+    keep_alive,
     limits::{BETTER_PERIOD, CONTROLLER_LIMIT, HUB_LIMIT, HUB_SILENCE_MAX, PAUSE_MIN},
     member::Member,
     node::Node,
@@ -91,12 +92,15 @@ impl Session {
 
     /// Follows the directory, at a better controller when there is one, until nobody is heard.
     async fn keep(mut self, node: &Node, member: &Arc<Member>) {
+        let mut alive = Box::pin(keep_alive::run(node, member, self.with.clone()));
         loop {
             let failure = tokio::select! {
                 failure = self.follow(node, member) => failure,
+                never = &mut alive => match never {},
                 () = tokio::time::sleep(BETTER_PERIOD) => {
                     if let Some(better) = self.better(node, member).await {
                         self = better;
+                        alive = Box::pin(keep_alive::run(node, member, self.with.clone()));
                     }
                     continue;
                 }

@@ -13,6 +13,7 @@ mod door;
 mod handlers;
 mod hub_session;
 mod identity;
+mod keep_alive;
 mod limits;
 mod measure;
 mod member;

@@ -4,11 +4,11 @@ use acp_base::{Code, Failure, Uid, WallTime};
 use acp_core_cdb::Refusal;
 use acp_wire_api::hub::{
     ListNodesReply, Proposal, ProposeReply, ProposeRequest, Proposed, RenewSessionReply, RenewSessionRequest,
-    ReportRingRequest, SyncKeysReply,
+    ReportRingRequest,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{log::Decision, orders::Draft};
+use crate::{keys::Kept, log::Decision, orders::Draft};
 
 /// What the leader is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +34,9 @@ pub(crate) enum Ask {
     },
     /// What time it is, as most voters have it.
     Time,
-    /// For the keys of datagrams.
+    /// Which keys of datagrams it keeps; the one question that a hub answers that does not lead.
+    Keys,
+    /// The same, for a member that has said what it has.
     SyncKeys {
         /// Which node wants them.
         node: Uid,
@@ -66,8 +68,8 @@ pub(crate) enum Answer {
     Done,
     /// To [`Ask::Time`].
     Time(WallTime),
-    /// To [`Ask::SyncKeys`].
-    SyncKeys(SyncKeysReply),
+    /// To [`Ask::Keys`] and [`Ask::SyncKeys`].
+    Keys(Kept),
 }
 
 /// What was decided, on its way to another hub or to whoever has proposed it.

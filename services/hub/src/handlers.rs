@@ -3,6 +3,7 @@
 mod admission;
 mod detect;
 mod follow;
+mod keys;
 mod log;
 mod members;
 mod nodes;
@@ -12,6 +13,7 @@ mod requests;
 mod seat;
 mod secrets;
 mod session;
+mod verdicts;
 mod view;
 mod watch;
 
@@ -27,7 +29,9 @@ use rustls::pki_types::UnixTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use keys::{Keyring, keep as keep_keys};
 pub(crate) use session::{Leases, expire};
+pub(crate) use verdicts::{Judge, judge};
 
 use crate::{
     Config,
@@ -37,12 +41,10 @@ use crate::{
     degraded::Degraded,
     error::pki_failure,
     founding::Founding,
-    keys::Keys,
     log::Replica,
     metrics,
     orders::{Draft, Orders, until},
     presence::Presence,
-    rings::Rings,
     seat::Seat,
     sight::Sight,
     snapshot::Snapshot,
@@ -67,8 +69,8 @@ pub(crate) struct App {
     pub(crate) degraded: Degraded,
     pub(crate) founding: Founding,
     pub(crate) leases: Leases,
-    pub(crate) keys: Keys,
-    pub(crate) rings: Rings,
+    pub(crate) keys: Keyring,
+    pub(crate) verdicts: Judge,
     pub(crate) refusals: Refusals,
     pub(crate) tasks: Tasks,
     pub(crate) drain: CancellationToken,
@@ -186,7 +188,7 @@ fn log_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::Propose, _, _>(router, app, log::propose);
     once::<api::ReadIndex, _, _>(router, app, log::read_index);
     once::<api::RenewSession, _, _>(router, app, session::renew);
-    once::<api::SyncKeys, _, _>(router, app, detect::sync_keys);
+    once::<api::SyncKeys, _, _>(router, app, keys::sync);
     once::<api::ReportRing, _, _>(router, app, detect::report_ring);
     once::<api::KeepAlive, _, _>(router, app, detect::keep_alive);
     let shared = Arc::clone(app);

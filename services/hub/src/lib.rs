@@ -17,11 +17,11 @@ mod orders;
 mod peers;
 mod persist;
 mod presence;
-mod rings;
 mod seat;
 mod sight;
 mod snapshot;
 mod spread;
+mod verdicts;
 mod voters;
 
 use std::{path::Path, sync::Arc};
@@ -40,14 +40,12 @@ use crate::{
     degraded::Degraded,
     error::StartError,
     founding::Founding,
-    handlers::{App, Leases},
-    keys::Keys,
+    handlers::{App, Judge, Keyring, Leases},
     log::Replica,
     orders::{Orders, Proposer},
     peers::Peers,
     persist::Records,
     presence::Presence,
-    rings::Rings,
     seat::Seat,
     sight::Sight,
     spread::Spread,
@@ -116,8 +114,8 @@ fn build(config: Config, context: &Context, conversations: CancellationToken) ->
         degraded,
         founding,
         leases,
-        keys: Keys::default(),
-        rings: Rings::default(),
+        keys: Keyring::default(),
+        verdicts: Judge::default(),
         refusals,
         tasks,
         drain,
@@ -146,7 +144,9 @@ fn start(app: &Arc<App>, context: &Context) {
     let presence = app.presence.clone();
     let reconciler = Reconciler::new(Arc::clone(seat), app.orders.clone(), replica.clone(), presence, client);
     tasks.spawn("voters", reconciler.run(drain.clone()));
+    tasks.spawn("keys", handlers::keep_keys(Arc::clone(app)));
     tasks.spawn("leases", handlers::expire(Arc::clone(app)));
+    tasks.spawn("verdicts", handlers::judge(Arc::clone(app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(app)));
 }
 

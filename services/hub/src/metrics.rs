@@ -33,6 +33,11 @@ pub(crate) fn ordered(decisions: &[Decision]) {
     counter!("acp_hub_entries_total", "outcome" => "done").increment(count(decisions.len() - refused));
 }
 
+/// The leader takes a node for something else.
+pub(crate) fn judged(verdict: &'static str) {
+    counter!("acp_hub_verdicts_total", "verdict" => verdict).increment(1);
+}
+
 /// What the membership holds now.
 pub(crate) fn describe(state: &State) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; there are far fewer than 2^52")]

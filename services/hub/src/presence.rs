@@ -1,8 +1,8 @@
-//! Which members watch the directory now: that is what online means. An observation of this hub and, at the leader, of the
+//! Which members watch the directory now: that is what online means; and when those that say so were last alive. An observation of this hub and, at the leader, of the
 //! other voters' hubs that tell it; kept nowhere.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use acp_base::{BootInstant, Uid};
 use acp_core_membership::State;
 use acp_io_daemon::boot_now;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
@@ -20,10 +21,23 @@ const WATCHES_MAX: usize = 2;
 /// How long what another voter has told counts. It tells it twice a second.
 const TOLD_MAX: Duration = Duration::from_secs(3);
 
+/// After which silence a word is told at once: two of the keep-alives that come twice a second are missing.
+const NEWS_AFTER: Duration = Duration::from_millis(1_500);
+
 /// Who watches. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Presence {
     members: Arc<Mutex<BTreeMap<Uid, Seen>>>,
+    news: Arc<watch::Sender<()>>,
+}
+
+/// What is known of a member now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    /// Whether it watches anywhere.
+    pub(crate) online: bool,
+    /// When it last said that it lives; none: it never does, and its silence says nothing.
+    pub(crate) heard: Option<BootInstant>,
 }
 
 #[derive(Debug)]
@@ -49,8 +63,14 @@ impl Seen {
         self.elsewhere.retain(|_, told| now.since(*told) < TOLD_MAX);
         let is_online = !self.watches.is_empty() || !self.elsewhere.is_empty();
         if is_online != self.is_online {
-            (self.is_online, self.since) = (is_online, now);
+            (self.is_online, self.since, self.heard) = (is_online, now, None);
         }
+    }
+
+    /// When it is no longer online if no other voter says so again.
+    fn lapses(&self) -> Option<BootInstant> {
+        let is_elsewhere = self.is_online && self.watches.is_empty();
+        self.elsewhere.values().max().filter(|_| is_elsewhere).map(|told| *told + TOLD_MAX)
     }
 }
 
@@ -67,34 +87,73 @@ impl Presence {
             seen.watches.push(ended.clone());
             seen.settle(now);
         }
-        metrics::online(self.online());
+        self.changed();
         Watch { presence: self.clone(), member, ended }
     }
 
-    /// A member that watches says that it lives.
+    /// A member that watches here says that it lives.
     pub(crate) fn heard(&self, member: Uid) {
-        if let Some(seen) = self.lock().get_mut(&member).filter(|seen| seen.is_online) {
-            seen.heard = Some(boot_now());
+        let now = boot_now();
+        let silence = {
+            let mut members = self.lock();
+            let Some(seen) = members.get_mut(&member).filter(|seen| !seen.watches.is_empty()) else { return };
+            seen.heard.replace(now).map(|before| now.since(before))
+        };
+        // The first word of all, or after a silence, is news; that one follows the other is not.
+        if silence.is_none_or(|silence| silence > NEWS_AFTER) {
+            self.news.send_replace(());
         }
     }
 
-    /// Another voter says who watches at its hub.
-    pub(crate) fn reported(&self, voter: Uid, watchers: &[Uid]) {
+    /// Another voter says who watches at its hub, and for how many milliseconds those that keep alive have been silent.
+    pub(crate) fn reported(&self, voter: Uid, watchers: &[Uid], silent_ms: &BTreeMap<Uid, u64>) {
         let now = boot_now();
         let mut members = self.lock();
-        for (_, seen) in members.iter_mut().filter(|(member, _)| !watchers.contains(member)) {
-            seen.elsewhere.remove(&voter);
+        let watching: BTreeSet<Uid> = watchers.iter().copied().collect();
+        for (_, seen) in members.iter_mut().filter(|(member, _)| !watching.contains(member)) {
+            if seen.elsewhere.remove(&voter).is_some() {
+                seen.settle(now);
+            }
         }
-        for member in watchers {
+        for member in &watching {
             let seen = members.entry(*member).or_insert_with(|| Seen::new(now));
             seen.elsewhere.insert(voter, now);
             seen.settle(now);
+            let heard = silent_ms.get(member).map(|ms| before(now, *ms));
+            seen.heard = seen.heard.max(heard);
         }
+        drop(members);
+        self.news.send_replace(());
     }
 
     /// Who watches here.
     pub(crate) fn watchers(&self) -> Vec<Uid> {
         self.lock().iter().filter(|(_, seen)| !seen.watches.is_empty()).map(|(member, _)| *member).collect()
+    }
+
+    /// Of those who watch here and keep alive, for how many milliseconds each has been silent.
+    pub(crate) fn silent_ms(&self) -> BTreeMap<Uid, u64> {
+        let now = boot_now();
+        let members = self.lock();
+        let here = members.iter().filter(|(_, seen)| !seen.watches.is_empty());
+        here.filter_map(|(member, seen)| Some((*member, millis(now, seen.heard?)))).collect()
+    }
+
+    /// What is known of each member that was ever seen, and when that has to be looked at again if nothing is heard meanwhile.
+    pub(crate) fn sightings(&self) -> (BTreeMap<Uid, Sighting>, Option<BootInstant>) {
+        let now = boot_now();
+        let mut members = self.lock();
+        let seen = |(member, seen): (&Uid, &mut Seen)| {
+            seen.settle(now);
+            (*member, Sighting { online: seen.is_online, heard: seen.heard })
+        };
+        let sightings = members.iter_mut().map(seen).collect();
+        (sightings, members.values().filter_map(Seen::lapses).min())
+    }
+
+    /// Tells when somebody came online, or went, or was heard after a silence.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// How many members are online.
@@ -111,8 +170,7 @@ impl Presence {
         match self.lock().get_mut(&member) {
             Some(seen) => {
                 seen.settle(now);
-                let for_ms = now.since(seen.since).as_millis();
-                (seen.is_online, Some(u64::try_from(for_ms).unwrap_or(u64::MAX)))
+                (seen.is_online, Some(millis(now, seen.since)))
             }
             None => (false, None),
         }
@@ -131,12 +189,25 @@ impl Presence {
             seen.watches.retain(|ended| !ended.is_cancelled());
             seen.settle(boot_now());
         }
+        self.changed();
+    }
+
+    fn changed(&self) {
         metrics::online(self.online());
+        self.news.send_replace(());
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Seen>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(now: BootInstant, then: BootInstant) -> u64 {
+    u64::try_from(now.since(then).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn before(now: BootInstant, ms: u64) -> BootInstant {
+    BootInstant::from_nanos(now.as_nanos().saturating_sub(ms.saturating_mul(1_000_000)))
 }
 
 /// A member that watches.
@@ -197,18 +268,39 @@ mod tests {
     fn what_other_voters_tell_counts_as_long_as_they_tell_it() {
         let presence = Presence::default();
         let (here, there) = (Uid::from_u128(2), Uid::from_u128(3));
-        presence.reported(here, &[MEMBER]);
-        presence.reported(there, &[MEMBER]);
+        presence.reported(here, &[MEMBER], &BTreeMap::new());
+        presence.reported(there, &[MEMBER], &BTreeMap::new());
         assert_eq!((presence.online(), presence.of(MEMBER).0), (1, true));
         assert_eq!(presence.watchers(), [], "those are not watched for here");
-        presence.reported(here, &[]);
+        presence.reported(here, &[], &BTreeMap::new());
         assert!(presence.of(MEMBER).0, "one of both has it still");
-        presence.reported(there, &[]);
+        presence.reported(there, &[], &BTreeMap::new());
         assert!(!presence.of(MEMBER).0);
-        presence.reported(here, &[MEMBER]);
+        presence.reported(here, &[MEMBER], &BTreeMap::new());
         let long_ago = BootInstant::from_nanos(1);
         presence.lock().get_mut(&MEMBER).expect("it was seen").elsewhere.insert(here, long_ago);
         assert!(!presence.of(MEMBER).0, "a voter that has fallen silent says nothing");
+    }
+
+    #[test]
+    fn who_never_keeps_alive_is_not_silent_and_who_did_is_heard_wherever_it_watches() {
+        let presence = Presence::default();
+        let heard = |presence: &Presence| presence.sightings().0[&MEMBER].heard;
+        let watch = presence.open(MEMBER);
+        assert_eq!((heard(&presence), presence.silent_ms()), (None, BTreeMap::new()));
+        presence.heard(MEMBER);
+        let here = heard(&presence).expect("it said so");
+        assert_eq!(presence.silent_ms().into_keys().collect::<Vec<_>>(), [MEMBER]);
+        let voter = Uid::from_u128(2);
+        presence.reported(voter, &[MEMBER], &BTreeMap::from([(MEMBER, 60_000)]));
+        assert_eq!(heard(&presence), Some(here), "what another voter heard before is no news");
+        drop(watch);
+        presence.heard(MEMBER);
+        assert_eq!(heard(&presence), Some(here), "it does not watch here any more");
+        assert!(presence.sightings().1.is_some(), "it lapses unless the voter says it again");
+        presence.reported(voter, &[], &BTreeMap::new());
+        presence.reported(voter, &[MEMBER], &BTreeMap::new());
+        assert_eq!(heard(&presence), None, "in a new session it has not said anything");
     }
 
     #[test]

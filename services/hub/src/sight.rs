@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use acp_base::{Failure, Uid};
 use acp_core_membership::Filter;
-use acp_wire_api::hub::{Directory, ListNodesReply, NodeEvent, NodePresence, Verdict, WatchNodesReply};
+use acp_wire_api::hub::{Directory, Judgement, ListNodesReply, NodeEvent, NodePresence, Verdict, WatchNodesReply};
 use tokio::{sync::Mutex, time::Instant};
 
 /// How long the leader's view counts for others who watch here: less than the time between two looks of one of them.
@@ -15,7 +15,7 @@ const SHARED_MAX: Duration = Duration::from_millis(400);
 
 /// How long a node that was online is not heard before that is told: longer than it takes a new leader to hear from the other
 /// controllers who is connected to them, or a node to connect to another one.
-const DOUBT: Duration = Duration::from_millis(1_500);
+pub(crate) const DOUBT: Duration = Duration::from_millis(1_500);
 
 /// What the control plane takes a member for.
 pub(crate) const fn verdict(parked: bool, online: bool) -> Verdict {
@@ -66,6 +66,8 @@ struct Held {
     online: bool,
     /// Since when it is not heard although it is held for online.
     doubted: Option<Instant>,
+    /// What the leader takes it for, by its last word.
+    judged: Option<Judgement>,
 }
 
 impl Told {
@@ -92,16 +94,20 @@ impl Told {
 
     /// The node with what is held of its presence. A hub that does not lead knows too little to take one for gone.
     fn settle(&mut self, node: &NodePresence, held: Option<Held>, is_leaders: bool, now: Instant) -> NodePresence {
-        let mut held = held.unwrap_or(Held { online: node.online, doubted: None });
+        let mut held = held.unwrap_or(Held { online: node.online, doubted: None, judged: None });
+        if is_leaders {
+            held.judged.clone_from(&node.judged);
+        }
         if node.online {
-            held = Held { online: true, doubted: None };
+            (held.online, held.doubted) = (true, None);
         } else if held.online && is_leaders {
             let doubted = *held.doubted.get_or_insert(now);
             held.online = now.duration_since(doubted) < DOUBT;
         }
         let (online, for_ms) = (held.online, node.for_ms.filter(|_| node.online == held.online));
+        let judged = held.judged.clone();
         self.held.insert(node.node.uid, held);
-        NodePresence { node: node.node.clone(), online, verdict: verdict(node.node.parked, online), for_ms }
+        NodePresence { node: node.node.clone(), online, verdict: verdict(node.node.parked, online), judged, for_ms }
     }
 }
 
@@ -127,6 +133,7 @@ mod tests {
             },
             online: *online,
             verdict: verdict(false, *online),
+            judged: None,
             for_ms: Some(5),
         });
         ListNodesReply { revision: 7, nodes: nodes.collect(), age_ms, degraded: String::new() }

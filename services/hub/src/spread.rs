@@ -44,6 +44,9 @@ pub(crate) struct Report {
     pub(crate) hash: [u8; 32],
     /// Members that watch the directory at this voter's hub.
     pub(crate) watchers: Vec<Uid>,
+    /// For how many milliseconds each of those that keep alive has been silent.
+    #[serde(default)]
+    pub(crate) silent_ms: BTreeMap<Uid, u64>,
     /// What its clock shows.
     #[serde(default)]
     pub(crate) time: Option<WallTime>,
@@ -111,7 +114,7 @@ impl Spread {
     /// A voter says how far it is.
     pub(crate) fn report(&self, from: Uid, report: Report) {
         self.applied().insert(from, (report.index, Hash::from_bytes(report.hash)));
-        self.shared.presence.reported(from, &report.watchers);
+        self.shared.presence.reported(from, &report.watchers, &report.silent_ms);
         if let Some(time) = report.time {
             self.shared.clocks.told(from, time);
         }
@@ -173,7 +176,8 @@ impl Spread {
             Some(leader) if leader == here => self.count(here, &at, &voters, is_due),
             Some(leader) => {
                 let watchers = self.shared.presence.watchers();
-                let report = Report { index: at.index, hash: at.hash.bytes(), watchers, time: Some(wall_now()) };
+                let (hash, silent_ms) = (at.hash.bytes(), self.shared.presence.silent_ms());
+                let report = Report { index: at.index, hash, watchers, silent_ms, time: Some(wall_now()) };
                 // With names: who knows fewer fields passes over the others.
                 let body = rmp_serde::to_vec_named(&report).expect("numbers and ids can be written");
                 self.shared.seat.peers().tell(leader, Kind::Report, body);

@@ -180,12 +180,27 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The evidence: a sentence for `acpctl node show` and for the event.
+/// The evidence: a sentence, with nodes by their ids.
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|node| node.to_string())
+    }
+}
+
+impl Facts {
+    /// The evidence: a sentence for `acpctl node show` and for the event, with nodes as they are called.
+    pub fn sentence(&self, called: impl Fn(Uid) -> String) -> String {
+        let mut sentence = String::new();
+        // Writing to a string does not fail.
+        self.write(&mut sentence, &called).unwrap_or_default();
+        sentence
+    }
+
+    fn write(&self, f: &mut dyn fmt::Write, called: &dyn Fn(Uid) -> String) -> fmt::Result {
         if !self.quorum {
             f.write_str("no quorum; ")?;
         }
+        let names = |nodes: &[Uid]| first_three(nodes, called);
         let session = match self.session {
             Session::Up => "session up",
             Session::Mute => "session up but silent",
@@ -196,9 +211,9 @@ impl fmt::Display for Facts {
             Swim::Alone => f.write_str("alone in its ring")?,
             Swim::Unheard => f.write_str("nobody of its ring is heard")?,
             Swim::Alive => f.write_str("alive in its ring")?,
-            Swim::Suspect(by) => write!(f, "suspected by {}", Names(by))?,
-            Swim::Accused(by) => write!(f, "down say only {}", Names(by))?,
-            Swim::Down(by) => write!(f, "down say {}", Names(by))?,
+            Swim::Suspect(by) => write!(f, "suspected by {}", names(by))?,
+            Swim::Accused(by) => write!(f, "down say only {}", names(by))?,
+            Swim::Down(by) => write!(f, "down say {}", names(by))?,
         }
         write!(f, " for {} ms", self.swim_for.as_millis())?;
         f.write_str(match self.confirmation {
@@ -211,14 +226,9 @@ impl fmt::Display for Facts {
 }
 
 /// The first three of a list and how many others.
-struct Names<'a>(&'a [Uid]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.len().min(3);
-        for (index, node) in self.0[..shown].iter().enumerate() {
-            write!(f, "{}{node}", if index > 0 { ", " } else { "" })?;
-        }
-        if self.0.len() > shown { write!(f, " and {} others", self.0.len() - shown) } else { Ok(()) }
-    }
+fn first_three(nodes: &[Uid], called: &dyn Fn(Uid) -> String) -> String {
+    let (shown, others) = nodes.split_at(nodes.len().min(3));
+    let names: Vec<String> = shown.iter().map(|node| called(*node)).collect();
+    let names = names.join(", ");
+    if others.is_empty() { names } else { format!("{names} and {} others", others.len()) }
 }

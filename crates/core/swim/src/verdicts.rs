@@ -81,19 +81,22 @@ impl Verdicts {
     /// A session with the node has begun or ended.
     pub fn session(&mut self, now: BootInstant, node: Uid, connected: bool, effects: &mut Vec<Effect>) {
         if let Some(known) = self.nodes.get_mut(&node).filter(|known| known.connected != connected) {
-            (known.connected, known.connected_since) = (connected, now);
+            (known.connected, known.connected_since, known.keeps_alive) = (connected, now, false);
             if connected {
-                known.hear(now);
+                known.hear(now, now);
             }
             // Who has no session is not believed about others.
             self.settle(now, effects);
         }
     }
 
-    /// Something has come over the node's session: keep-alives twice a second let no pause of 2 s pass for death.
-    pub fn heard(&mut self, now: BootInstant, node: Uid, effects: &mut Vec<Effect>) {
-        if let Some(known) = self.nodes.get_mut(&node).filter(|known| known.connected) {
-            known.hear(now);
+    /// Something has come over the node's session at `at`: keep-alives twice a second let no pause of 2 s pass for death. A session
+    /// of which this was never said is never mute.
+    pub fn heard(&mut self, now: BootInstant, node: Uid, at: BootInstant, effects: &mut Vec<Effect>) {
+        let is_news = |known: &&mut Known| known.connected && (!known.keeps_alive || known.heard < at);
+        if let Some(known) = self.nodes.get_mut(&node).filter(is_news) {
+            known.keeps_alive = true;
+            known.hear(now, at);
             self.settle_one(now, node, effects);
             self.ask(now, effects);
         }
@@ -106,6 +109,23 @@ impl Verdicts {
             self.settle_one(now, node, effects);
             self.ask(now, effects);
         }
+    }
+
+    /// All that `by` holds of the others of its ring: what it said before of those who are not named is forgotten.
+    pub fn reported(&mut self, now: BootInstant, by: Uid, states: &[(Uid, State)], effects: &mut Vec<Effect>) {
+        let named: BTreeMap<Uid, State> = states.iter().copied().collect();
+        let mut concerned = Vec::new();
+        for (node, known) in self.nodes.iter_mut().filter(|(_node, known)| known.ring.contains(&by)) {
+            let before = match named.get(node) {
+                Some(state) => known.reports.insert(by, *state),
+                None => known.reports.remove(&by),
+            };
+            if before != named.get(node).copied() {
+                concerned.push(*node);
+            }
+        }
+        concerned.into_iter().for_each(|node| self.settle_one(now, node, effects));
+        self.ask(now, effects);
     }
 
     /// The node has answered a confirmation, or certainly will not. Late answers count for nothing.

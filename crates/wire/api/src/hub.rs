@@ -25,7 +25,7 @@ pub use quorum::{
     ProposeReply, ProposeRequest, Proposed, QuorumStatus, RaftRequest, ReadIndexReply, RecoverRequest, RestoreRequest,
     TransferRequest, VoterStatus, VotersRequest,
 };
-pub use rings::{ReportRingRequest, RingState, RingStateKind};
+pub use rings::{Judgement, ReportRingRequest, RingState, RingStateKind, Standing};
 pub use session::{HeldLease, LeaseAnswer, RenewSessionReply, RenewSessionRequest};
 pub use view::{MetaCondition, NodeChange, NodeEvent, NodeFilter, NodePresence, WatchNodesReply};
 

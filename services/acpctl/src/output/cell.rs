@@ -63,7 +63,7 @@ impl Tone {
     fn of_state(state: &str) -> Self {
         match state {
             "running" | "ready" | "up" | "online" | "succeeded" => Self::Good,
-            "failed" | "degraded" | "backoff" | "offline" => Self::Bad,
+            "failed" | "degraded" | "backoff" | "offline" | "down" => Self::Bad,
             "stopped" | "cancelled" | "parked" | "" => Self::Neutral,
             _ => Self::Watch,
         }

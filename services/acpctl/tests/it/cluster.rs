@@ -170,13 +170,15 @@ async fn members_are_listed_with_and_without_the_control_plane() {
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "STATE", "ADDRESS", "CONTROLLER", "ROLES", "SINCE", "JOINED", "AGE"]);
     assert_eq!(lines[1][..6], ["n1", "online", "10.0.0.1:9932", "yes", "edge,core", "5s"]);
-    assert_eq!(lines[2][..6], ["n2", "offline", "10.0.0.2:9932", "no", "-", "-"]);
+    assert_eq!(lines[2][..6], ["n2", "down", "10.0.0.2:9932", "no", "-", "8s"]);
     assert_eq!(lines[3][..2], ["n3", "parked"]);
     let shown = bench.run("node show n2 -o json").await.json();
     assert_eq!(
         (&shown["status"]["state"], &shown["status"]["links"][0]["class"]),
-        (&json!("offline"), &json!("calls"))
+        (&json!("down"), &json!("calls"))
     );
+    let why = "no session for 9000 ms; down say n1, n3 for 9000 ms; confirmation failed";
+    assert_eq!(shown["status"]["reason"], why);
     let run = bench.run("node show n9").await;
     assert_eq!((run.status, run.err.as_str()), (Some(2), "error: there is no node n9; see: acpctl node list\n"));
 

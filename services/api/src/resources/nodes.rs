@@ -7,7 +7,7 @@ use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, ListMembers},
     cluster,
-    hub::{ListNodes, Member, NodeFilter, NodePresence, NodeRequest, RemoveNode, Verdict},
+    hub::{Judgement, ListNodes, Member, NodeFilter, NodePresence, NodeRequest, RemoveNode, Verdict},
     hypervisor::{GetNode, GetNodeReply},
 };
 use serde::Serialize;
@@ -63,7 +63,11 @@ struct Node {
     /// What the control plane takes it for; absent: it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Verdict>,
-    /// For how long that has been so, in milliseconds; absent: it was not seen since the control plane started.
+    /// What the leader concludes from its session, its ring and a question of its own, and why; absent: it is set aside, or
+    /// nobody leads who has heard enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judged: Option<Judgement>,
+    /// For how long it has been online or not, in milliseconds; absent: it was not seen since the control plane started.
     #[serde(skip_serializing_if = "Option::is_none")]
     for_ms: Option<u64>,
 }
@@ -105,7 +109,8 @@ async fn nodes(call: &Call) -> Result<Vec<Node>, Failure> {
         Node {
             online: said.as_ref().map(|said| said.online),
             verdict: said.as_ref().map(|said| said.verdict),
-            for_ms: said.and_then(|said| said.for_ms),
+            for_ms: said.as_ref().and_then(|said| said.for_ms),
+            judged: said.and_then(|said| said.judged),
             member,
         }
     });

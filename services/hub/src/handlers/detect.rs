@@ -1,10 +1,11 @@
-//! What nodes say of themselves and of each other, and the keys with which they say it to each other.
+//! What nodes say of themselves and of each other.
 
 use std::sync::Arc;
 
 use acp_base::{Code, Failure, Uid};
 use acp_io_daemon::{Call, Caller};
 use acp_wire_api::{Empty, hub as api};
+use tokio::time::Instant;
 
 use super::App;
 use crate::{
@@ -15,20 +16,12 @@ use crate::{
 /// What a ring has at most beside the node that reports.
 const STATES_MAX: usize = 63;
 
-pub(super) async fn sync_keys(app: Arc<App>, call: Call<api::SyncKeys>) -> Result<api::SyncKeysReply, Failure> {
-    let (node, installed) = (app.member(&call.caller)?, call.request.installed);
-    match app.pass_on(Ask::SyncKeys { node, installed }, &call).await? {
-        Answer::SyncKeys(reply) => Ok(reply),
-        _other => Err(Failure::internal("the leader's hub answered something else")),
-    }
-}
-
 pub(super) async fn report_ring(app: Arc<App>, call: Call<api::ReportRing>) -> Result<Empty, Failure> {
-    let (node, request) = (app.member(&call.caller)?, call.request.clone());
+    let (node, request) = (app.member(&call.caller)?, call.request);
     if request.states.len() > STATES_MAX {
         return Err(Failure::invalid(format!("states: at most {STATES_MAX}")));
     }
-    app.pass_on(Ask::Ring { node, request }, &call).await.map(|_done| Empty {})
+    app.pass_on(Ask::Ring { node, request }, call.context.deadline).await.map(|_done| Empty {})
 }
 
 pub(super) async fn keep_alive(app: Arc<App>, call: Call<api::KeepAlive>) -> Result<Empty, Failure> {
@@ -39,7 +32,7 @@ pub(super) async fn keep_alive(app: Arc<App>, call: Call<api::KeepAlive>) -> Res
 
 impl App {
     /// The member that calls.
-    fn member(&self, caller: &Caller) -> Result<Uid, Failure> {
+    pub(super) fn member(&self, caller: &Caller) -> Result<Uid, Failure> {
         let snapshot = self.snapshot();
         let node = Self::speaker(&snapshot, caller)?;
         match snapshot.state.members().contains_key(&node) {
@@ -49,8 +42,7 @@ impl App {
     }
 
     /// Answers if this hub leads, else the leader does. One attempt: the node says it again soon.
-    async fn pass_on<M: acp_wire_api::Method>(&self, ask: Ask, call: &Call<M>) -> Result<Answer, Failure> {
-        let deadline = call.context.deadline;
+    pub(super) async fn pass_on(&self, ask: Ask, deadline: Instant) -> Result<Answer, Failure> {
         let Some(to) = self.seat.leader(deadline).await?.elsewhere else { return self.answer(ask).await };
         self.seat.peers().ask(to, &ask, deadline).await.map_err(|error| match error {
             AskError::NotSent => Failure::unavailable("the leader's hub is not reached"),

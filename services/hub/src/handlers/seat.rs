@@ -84,7 +84,7 @@ impl App {
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Answer, Failure> {
         let deadline = Instant::now() + ASK_LIMIT;
-        if !self.seat.leads() {
+        if !self.seat.leads() && !matches!(ask, Ask::Keys) {
             return Err(not_leader());
         }
         match ask {
@@ -96,12 +96,10 @@ impl App {
             }
             Ask::Transfer { to } => self.transfer_here(to).await.map(|()| Answer::Done),
             Ask::Time => Ok(Answer::Time(self.time_here().await)),
-            Ask::SyncKeys { node: _, installed: _ } => {
-                let at = *self.replica.position().borrow();
-                self.keys.reply(at.epoch_text(), at.index).map(Answer::SyncKeys)
-            }
+            Ask::Keys => Ok(Answer::Keys(self.keys.kept(self).await)),
+            Ask::SyncKeys { node, installed } => self.keys_for(node, installed).await.map(Answer::Keys),
             Ask::Ring { node, request } => {
-                self.rings.report(node, request);
+                self.verdicts.report(node, &request);
                 Ok(Answer::Done)
             }
         }
@@ -126,10 +124,14 @@ impl Serving for App {
         }
     }
 
-    async fn ask(&self, _from: Uid, question: Vec<u8>) -> Vec<u8> {
+    async fn ask(&self, from: Uid, question: Vec<u8>) -> Vec<u8> {
         let unreadable =
             |error: serde_json::Error| Failure::invalid(format!("a question that is not understood: {error}"));
         let answer = match serde_json::from_slice(&question).map_err(unreadable) {
+            // A conversation may be older than what became of its other end.
+            Ok(Ask::Keys | Ask::SyncKeys { .. }) if !self.snapshot().is_controller(from) => {
+                Err(Failure::new(Code::PermissionDenied, format!("node {from} is no controller")))
+            }
             Ok(ask) => self.answer(ask).await,
             Err(failure) => Err(failure),
         };

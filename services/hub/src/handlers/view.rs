@@ -92,7 +92,8 @@ impl App {
         let directory = snapshot.directory()?;
         let nodes = directory.nodes.iter().map(|node| {
             let (online, for_ms) = self.presence.of(node.uid);
-            api::NodePresence { node: node.clone(), online, verdict: verdict(node.parked, online), for_ms }
+            let judged = self.verdicts.of(node.uid, |uid| self.called(uid)).filter(|_| !node.parked);
+            api::NodePresence { node: node.clone(), online, verdict: verdict(node.parked, online), judged, for_ms }
         });
         let age_ms = if self.seat.leads() { 0 } else { self.unheard_ms() };
         Ok(api::ListNodesReply {

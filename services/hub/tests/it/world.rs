@@ -228,6 +228,23 @@ impl World {
         self.hub(number).call::<api::Found>(request).await.expect("a log");
     }
 
+    /// Every file that the hubs have written, logs included.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("listed") {
+                let entry = entry.expect("an entry");
+                match entry.file_type().expect("of a kind") {
+                    kind if kind.is_dir() => folders.push(entry.path()),
+                    kind if kind.is_file() => files.push(entry.path()),
+                    _socket => {}
+                }
+            }
+        }
+        files
+    }
+
     fn run(&self, number: usize) -> PathBuf {
         self.folder.path().join(format!("n{}", number + 1))
     }

@@ -145,7 +145,7 @@ fn three() -> (State, Vec<NodePresence>) {
     let directory = state.directory().expect("a cluster");
     let seen = directory.nodes.into_iter().map(|node| {
         let online = node.uid != uid(3);
-        NodePresence { node, online, verdict: Verdict::default(), for_ms: None }
+        NodePresence { node, online, verdict: Verdict::default(), judged: None, for_ms: None }
     });
     let seen = seen.collect();
     (state, seen)

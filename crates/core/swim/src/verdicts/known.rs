@@ -18,6 +18,8 @@ pub(super) struct Known {
     pub(super) connected: bool,
     pub(super) connected_since: BootInstant,
     pub(super) heard: BootInstant,
+    /// Whether this session says that it lives at all: the silence of one that never did says nothing.
+    pub(super) keeps_alive: bool,
     /// What the other members of its ring say of it.
     pub(super) reports: BTreeMap<Uid, State>,
     pub(super) swim: Swim,
@@ -39,6 +41,7 @@ impl Known {
             connected: false,
             connected_since: now,
             heard: now,
+            keeps_alive: false,
             reports: BTreeMap::new(),
             swim: Swim::Unheard,
             swim_since: now,
@@ -50,10 +53,11 @@ impl Known {
         }
     }
 
-    /// Whatever comes over the session answers as well.
-    pub(super) fn hear(&mut self, now: BootInstant) {
-        self.heard = now;
-        if self.asked.is_some() || self.outcome.is_some() {
+    /// Whatever comes over the session answers as well, unless it came before the question or its outcome.
+    pub(super) fn hear(&mut self, now: BootInstant, at: BootInstant) {
+        self.heard = self.heard.max(at);
+        let is_newer = |instant: BootInstant| at >= instant;
+        if self.asked.is_some_and(is_newer) || self.outcome.is_some_and(|(_answered, known)| is_newer(known)) {
             self.conclude(now, true);
         }
     }
@@ -85,7 +89,7 @@ impl Known {
     pub(super) fn session(&self, now: BootInstant) -> (Session, BootInstant) {
         if !self.connected {
             (Session::Down, self.connected_since)
-        } else if now.since(self.heard) >= MUTE {
+        } else if self.keeps_alive && now.since(self.heard) >= MUTE {
             (Session::Mute, self.heard)
         } else {
             (Session::Up, self.connected_since)
@@ -104,7 +108,8 @@ impl Known {
         let again = self.outcome.filter(|_| has_room && self.asked.is_none()).map(|(_, at)| at + CONFIRMATION_AGAIN);
         // Silence changes a verdict only where a confirmation has failed.
         let fails = matches!((&self.swim, self.outcome), (Swim::Down(_), Some((false, _at))));
-        let mute = (fails && self.connected && self.told != Some(Verdict::Down)).then_some(self.heard + MUTE);
+        let can_mute = self.connected && self.keeps_alive;
+        let mute = (fails && can_mute && self.told != Some(Verdict::Down)).then_some(self.heard + MUTE);
         [answer, again, mute].into_iter().flatten().min()
     }
 }

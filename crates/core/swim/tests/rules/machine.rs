@@ -22,7 +22,10 @@ impl Hub {
         let mut hub = Self { verdicts: Verdicts::default(), now: BootInstant::from_millis(1_000), effects: Vec::new() };
         let ring: Vec<Uid> = (0..count).map(node).collect();
         hub.verdicts.set_rings(hub.now, [&ring[..]], &mut hub.effects);
-        ring.iter().for_each(|node| hub.verdicts.session(hub.now, *node, true, &mut hub.effects));
+        for node in &ring {
+            hub.verdicts.session(hub.now, *node, true, &mut hub.effects);
+            hub.verdicts.heard(hub.now, *node, hub.now, &mut hub.effects);
+        }
         hub.effects.clear();
         hub
     }
@@ -43,7 +46,7 @@ impl Hub {
     }
 
     fn heard(&mut self, about: u128) -> Vec<Effect> {
-        self.verdicts.heard(self.now, node(about), &mut self.effects);
+        self.verdicts.heard(self.now, node(about), self.now, &mut self.effects);
         std::mem::take(&mut self.effects)
     }
 
@@ -186,4 +189,52 @@ fn questions_are_bounded_and_everybody_has_a_turn() {
     for _round in 0..20 {
         assert!(asked(&hub.wait()).len() <= CONFIRMATIONS_MAX);
     }
+}
+
+#[test]
+fn a_session_that_never_kept_alive_is_never_mute() {
+    let mut hub = Hub::of(3);
+    hub.session(2, false);
+    hub.session(2, true);
+    hub.says(0, 2, State::Down);
+    hub.answers(2, false);
+    hub.now = hub.now + 4 * MUTE;
+    hub.verdicts.wake(hub.now, &mut hub.effects);
+    assert_eq!(hub.verdict(2), Verdict::Online, "its silence says nothing");
+    hub.heard(2);
+    hub.says(0, 2, State::Alive);
+    hub.says(0, 2, State::Down);
+    hub.answers(2, false);
+    hub.now = hub.now + MUTE;
+    hub.verdicts.wake(hub.now, &mut hub.effects);
+    assert_eq!(hub.verdict(2), Verdict::Down, "one that kept alive once is expected to do so");
+}
+
+#[test]
+fn what_was_heard_before_the_question_does_not_answer_it() {
+    let mut hub = Hub::of(3);
+    let before = hub.now;
+    hub.now = hub.now + 2 * MUTE;
+    hub.says(0, 2, State::Down);
+    hub.answers(2, false);
+    assert_eq!(hub.verdict(2), Verdict::Down);
+    let late = BootInstant::from_nanos(before.as_nanos() + 1);
+    hub.verdicts.heard(hub.now, node(2), late, &mut hub.effects);
+    assert_eq!(told(&hub.effects), [], "it was said before the node fell silent");
+    hub.effects.clear();
+    assert_eq!(told(&hub.heard(2)), [(node(2), Verdict::Isolated)]);
+}
+
+#[test]
+fn a_report_replaces_the_one_before() {
+    let mut hub = Hub::of(3);
+    let says = |hub: &mut Hub, states: &[(Uid, State)]| {
+        hub.verdicts.reported(hub.now, node(0), states, &mut hub.effects);
+        std::mem::take(&mut hub.effects)
+    };
+    assert_eq!(asked(&says(&mut hub, &[(node(1), State::Down), (node(2), State::Alive)])), [node(1)]);
+    assert_eq!(told(&hub.answers(1, true)), [(node(1), Verdict::Isolated)]);
+    assert_eq!(told(&says(&mut hub, &[(node(2), State::Alive)])), [(node(1), Verdict::Online)], "it is not named");
+    let unheard = hub.session(1, false);
+    assert!(matches!(told(&unheard)[..], [(_, Verdict::Unknown { .. })]), "{unheard:?}");
 }

@@ -39,7 +39,7 @@ impl Hub {
         if !std::mem::replace(&mut self.connected[index], true) {
             self.verdicts.session(instant(now), by, true, effects);
         }
-        self.verdicts.heard(instant(now), by, effects);
+        self.verdicts.heard(instant(now), by, instant(now), effects);
         if let Word::Holds { node, state } = word {
             self.verdicts.report(instant(now), by, *node, *state, effects);
         }

@@ -6,7 +6,7 @@ use acp_base::{Name, Uid};
 use serde::{Deserialize, Serialize};
 use zlink::introspect::Type;
 
-use super::{Member, MetaValue, Verdict};
+use super::{Judgement, Member, MetaValue, Standing, Verdict};
 use crate::cluster::SelectorOp;
 
 /// Which nodes: those for which everything given holds. See [`ListNodes`](super::ListNodes) and
@@ -53,9 +53,12 @@ pub struct NodePresence {
     pub node: Member,
     /// Whether it watches the directory now.
     pub online: bool,
-    /// What the control plane takes it for.
+    /// The same, or that it is set aside.
     #[serde(default)]
     pub verdict: Verdict,
+    /// What the leader takes it for, and why; absent: it is set aside, or nobody leads who has heard enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judgement>,
     /// For how long that has been so, in milliseconds; absent: it was not seen since the hub started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
@@ -102,7 +105,7 @@ pub enum NodeChange {
     Online,
     /// No controller hears it any more.
     Offline,
-    /// Its name, place, roles, metadata or part in the control plane is another one.
+    /// Its name, place, roles, metadata or part in the control plane is another one, or what the leader takes it for.
     Changed,
 }
 
@@ -128,8 +131,19 @@ fn changes(before: &NodePresence, now: &NodePresence) -> Vec<NodeChange> {
         (true, false) => Some(NodeChange::Offline),
         (true, true) | (false, false) => None,
     };
-    let other = (before.node != now.node).then_some(NodeChange::Changed);
+    let is_judged_anew = presence.is_none() && standing(before) != standing(now);
+    let other = (before.node != now.node || is_judged_anew).then_some(NodeChange::Changed);
     presence.into_iter().chain(other).collect()
+}
+
+/// What a node is taken for. Before the leader has heard enough, and while it is in doubt whether a node has gone, what is told of
+/// its presence is all that there is to tell.
+fn standing(node: &NodePresence) -> Standing {
+    match node.judged.as_ref().map(|judged| judged.standing) {
+        None | Some(Standing::Online) if node.online => Standing::Online,
+        None | Some(Standing::Online) => Standing::Unknown,
+        Some(other) => other,
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +164,7 @@ mod tests {
             joined_ms: 0,
         };
         let verdict = if online { Verdict::Online } else { Verdict::Offline };
-        (node.uid, NodePresence { node, online, verdict, for_ms: Some(1) })
+        (node.uid, NodePresence { node, online, verdict, judged: None, for_ms: Some(1) })
     }
 
     #[test]
@@ -170,5 +184,21 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(NodeEvent::between(&now, &now), []);
+        let judged = |standing, for_ms| Some(Judgement { standing, for_ms, evidence: for_ms.to_string() });
+        let isolated = BTreeMap::from(
+            [seen(1, true)].map(|(uid, node)| (uid, NodePresence { judged: judged(Standing::Isolated, 1), ..node })),
+        );
+        let before = BTreeMap::from([seen(1, true)]);
+        assert_eq!(NodeEvent::between(&before, &isolated)[0].change, NodeChange::Changed);
+        let later = isolated
+            .clone()
+            .into_iter()
+            .map(|(uid, node)| (uid, NodePresence { judged: judged(Standing::Isolated, 2), ..node }));
+        assert_eq!(NodeEvent::between(&isolated, &later.collect()), [], "for how long is no change");
+        let learned = before
+            .clone()
+            .into_iter()
+            .map(|(uid, node)| (uid, NodePresence { judged: judged(Standing::Online, 1), ..node }));
+        assert_eq!(NodeEvent::between(&before, &learned.collect()), [], "nor that it is certain now");
     }
 }

@@ -100,23 +100,26 @@ fn note(failure: &Failure, known: &ListMembersReply) -> String {
 
 /// A member as the control plane sees it, as an object.
 pub(super) fn of_hub(presence: &NodePresence, revision: u64, age_ms: u64, now_ms: u64) -> Value {
-    let since_ms = presence.for_ms.map(|ms| now_ms.saturating_sub(ms));
-    let status = json!({ "state": state(presence), "since_ms": since_ms });
+    let for_ms = presence.judged.as_ref().map(|judged| judged.for_ms).or(presence.for_ms);
+    let since_ms = for_ms.map(|ms| now_ms.saturating_sub(ms));
+    let reason = presence.judged.as_ref().map(|judged| judged.evidence.as_str());
+    let status = json!({ "state": state(presence), "since_ms": since_ms, "reason": reason });
     object(&presence.node, revision, status, HUB, Some(age_ms))
 }
 
 /// What the control plane takes a member for, in a word.
 pub(super) const fn state(presence: &NodePresence) -> &'static str {
-    match presence.verdict {
-        Verdict::Parked => "parked",
-        Verdict::Online => "online",
-        Verdict::Offline if presence.online => "online",
-        Verdict::Offline => "offline",
+    match (presence.verdict, &presence.judged) {
+        (Verdict::Parked, _) => "parked",
+        (_, Some(judged)) => judged.standing.word(),
+        (Verdict::Online, None) => "online",
+        (Verdict::Offline, None) if presence.online => "online",
+        (Verdict::Offline, None) => "offline",
     }
 }
 
 fn of_agent(node: &Member, known: &ListMembersReply) -> Value {
-    object(node, known.revision, json!({ "state": "unknown", "since_ms": null }), AGENT, known.age_ms)
+    object(node, known.revision, json!({ "state": "unknown", "since_ms": null, "reason": null }), AGENT, known.age_ms)
 }
 
 /// A member in the shape of every object; its version is the directory's.

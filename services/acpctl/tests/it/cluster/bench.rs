@@ -243,7 +243,10 @@ fn hub_router(heard: &Heard) -> Router {
         }
         let presence = |number, verdict: hub::Verdict, for_ms| {
             let online = verdict == hub::Verdict::Online;
-            hub::NodePresence { node: member(number), online, verdict, for_ms }
+            let evidence = "no session for 9000 ms; down say n1, n3 for 9000 ms; confirmation failed".to_owned();
+            let down = hub::Judgement { standing: hub::Standing::Down, for_ms: 8_000, evidence };
+            let judged = (verdict == hub::Verdict::Offline).then_some(down);
+            hub::NodePresence { node: member(number), online, verdict, judged, for_ms }
         };
         let nodes = vec![
             presence(1, hub::Verdict::Online, Some(5_000)),

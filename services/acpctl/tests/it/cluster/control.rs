@@ -87,7 +87,7 @@ fn watch_nodes(router: &mut Router, heard: &Heard) {
                 let verdict = if online { hub::Verdict::Online } else { hub::Verdict::Offline };
                 hub::NodeEvent {
                     change,
-                    node: hub::NodePresence { node: member(number), online, verdict, for_ms: None },
+                    node: hub::NodePresence { node: member(number), online, verdict, judged: None, for_ms: None },
                 }
             };
             let reply = |current, events| hub::WatchNodesReply {

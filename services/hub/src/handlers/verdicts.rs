@@ -1,0 +1,157 @@
+//! The verdicts, driven: at the leader they are told of everything as soon as it is known, ask nodes whether they live, and each
+//! change is told.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use acp_base::{BootInstant, Uid};
+use acp_core_swim::{Effect, Facts, Verdict, timing::CONFIRMATION};
+use acp_io_daemon::boot_now;
+use acp_wire_api::{
+    Empty,
+    daemon::GetHealth,
+    hub::{Judgement, ReportRingRequest},
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use super::App;
+use crate::{
+    metrics,
+    verdicts::{Seen, Table, evidence, standing},
+};
+
+/// How long nothing is looked at if nothing happens and nothing is due.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// The verdicts of this hub's leadership, while it leads.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    table: Mutex<Option<Table>>,
+    /// Something was said that may have effects.
+    news: Notify,
+}
+
+impl Judge {
+    /// What the leader takes a node for; none elsewhere.
+    pub(super) fn of(&self, node: Uid, called: impl Fn(Uid) -> String) -> Option<Judgement> {
+        self.table().as_ref()?.judgement(boot_now(), node, called)
+    }
+
+    /// A node says what it holds of the others of its ring.
+    pub(super) fn report(&self, by: Uid, report: &ReportRingRequest) {
+        self.tell(|table, now| table.report(now, by, report));
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Table, BootInstant)) {
+        if let Some(table) = &mut *self.table() {
+            what(table, boot_now());
+            self.news.notify_one();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Option<Table>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the verdicts, as long as this hub leads, until the drain.
+pub(crate) async fn judge(app: Arc<App>) {
+    let (mut status, mut snapshots) = (app.seat.status(), app.replica.snapshots());
+    let (mut presence, mut degraded) = (app.presence.news(), app.degraded.watch());
+    loop {
+        let term = {
+            let status = status.borrow_and_update();
+            status.is_leader().then_some(status.term)
+        };
+        snapshots.borrow_and_update();
+        presence.borrow_and_update();
+        degraded.borrow_and_update();
+        let (effects, pause) = app.judge(term);
+        for effect in effects {
+            app.carry_out(effect);
+        }
+        let is_other = |now: &acp_io_raft::Status| now.is_leader().then_some(now.term) != term;
+        tokio::select! {
+            () = app.drain.cancelled() => return,
+            () = sleep(pause) => {}
+            () = app.verdicts.news.notified() => {}
+            Ok(_other) = status.wait_for(is_other) => {}
+            Ok(()) = snapshots.changed() => {}
+            Ok(()) = presence.changed(), if term.is_some() => {}
+            Ok(()) = degraded.changed() => {}
+        }
+    }
+}
+
+impl App {
+    /// Takes in how everything is; answers what is to be done, and after how long this is due again.
+    fn judge(&self, term: Option<u64>) -> (Vec<Effect>, Duration) {
+        let mut held = self.verdicts.table();
+        let Some(term) = term else {
+            *held = None;
+            return (Vec::new(), PERIOD);
+        };
+        let snapshot = self.snapshot();
+        let members = snapshot.state.members().iter().filter(|(_, member)| !member.parked);
+        let members: Vec<Uid> = members.map(|(uid, _)| *uid).collect();
+        let (sightings, lapse) = self.presence.sightings();
+        let now = boot_now();
+        if held.as_ref().is_none_or(|table| table.term != term) {
+            *held = Some(Table::new(now, term));
+        }
+        let Some(table) = held.as_mut() else { return (Vec::new(), PERIOD) };
+        let quorum = self.degraded.reason().is_empty();
+        table.see(now, &Seen { members: &members, sightings: &sightings, quorum });
+        let due = [table.deadline(now), lapse].into_iter().flatten().min();
+        (table.take(), due.map_or(PERIOD, |due| due.since(boot_now())))
+    }
+
+    fn carry_out(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Confirm(node) => {
+                let app = Arc::clone(self);
+                self.tasks.spawn("confirm", async move {
+                    let answered = app.lives(node).await;
+                    app.verdicts.tell(|table, now| table.confirmed(now, node, answered));
+                });
+            }
+            Effect::Changed { node, from, to, evidence } => self.changed(node, from, to, &evidence),
+        }
+    }
+
+    /// Whether the node's agent answers in time.
+    async fn lives(&self, node: Uid) -> bool {
+        let Some(name) = self.name_of(node) else { return false };
+        let agent = self.founding.client.on(Some(&name)).service("agent").deadline(CONFIRMATION);
+        match timeout(CONFIRMATION, agent.call::<GetHealth>(Empty {})).await {
+            Ok(Ok(_health)) => true,
+            Ok(Err(reason)) => {
+                tracing::debug!(node = %name, %reason, "a node was asked whether it lives, in vain");
+                false
+            }
+            Err(_late) => false,
+        }
+    }
+
+    fn changed(&self, node: Uid, from: Option<Verdict>, to: Verdict, facts: &Facts) {
+        let is_learning = self.verdicts.table().as_ref().is_none_or(|table| table.is_learning(boot_now()));
+        if is_learning {
+            return;
+        }
+        let (was, is) = (from.map(standing), standing(to));
+        metrics::judged(is.word());
+        let name = self.called(node);
+        let why = evidence(&to, &facts.sentence(|other| self.called(other)));
+        tracing::info!(node = name, was = was.map(|was| was.word()), verdict = is.word(), why, "a verdict has changed");
+    }
+
+    /// A member by its name, if it has one.
+    pub(super) fn called(&self, node: Uid) -> String {
+        self.name_of(node).map_or_else(|| node.to_string(), |name| name.to_string())
+    }
+}

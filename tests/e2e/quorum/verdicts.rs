@@ -1,0 +1,67 @@
+//! What the control plane concludes about nodes that fall silent: how fast, why, and that it takes it back.
+
+use std::time::{Duration, Instant};
+
+use acp_dev_testkit::wait_for;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::five::{Five, LIMIT, NODES, groups, others};
+use crate::harness::Case;
+
+/// The cases of this line.
+pub(crate) const CASES: &[Case<Five>] = &[Case {
+    name: "quorum::verdicts_a_silent_node_is_down_within_seconds_and_online_again_when_it_is_heard",
+    run: silence,
+}];
+
+/// From silence to the verdict, as the median. The promise is 3 s, on a machine to itself.
+const DOWN_MEDIAN_MAX: Duration = Duration::from_millis(3_000 + 2_000);
+
+/// From the end of the silence to the verdict that says so. The promise is 5 s for rings to be whole again.
+const ONLINE_MAX: Duration = Duration::from_secs(5 + 10);
+
+fn silence(five: &Five) -> Result<()> {
+    let leader = five.leader()?;
+    for node in NODES {
+        until(five, leader, node, "online", LIMIT)?;
+    }
+    let mut took = Vec::new();
+    for node in others(&[leader]).into_iter().take(3) {
+        five.cut(&groups(&[&[node], &others(&[node])]))?;
+        let since = Instant::now();
+        let judged = until(five, leader, node, "down", LIMIT)?;
+        took.push(since.elapsed());
+        let why = judged["evidence"].as_str().unwrap_or_default().to_owned();
+        ensure!(why.contains("down say n") && why.ends_with("; confirmation failed"), "n{node} is down for {why:?}");
+        let shown = five.json(leader, &["node", "show", &format!("n{node}")])?;
+        let status = &shown["status"];
+        ensure!(status["state"] == "down" && status["reason"].to_string().contains("down say n"), "{status}");
+        for other in others(&[node, leader]) {
+            let judged = verdict(five, leader, other)?;
+            ensure!(judged["standing"] == "online", "n{other}, which was heard, is {judged}");
+        }
+        five.heal()?;
+        until(five, leader, node, "online", ONLINE_MAX)?;
+    }
+    took.sort();
+    println!("from silence to the verdict: {took:?}");
+    ensure!(five.leader()? == leader, "somebody else leads");
+    ensure!(took[took.len() / 2] <= DOWN_MEDIAN_MAX, "the median of {took:?}");
+    Ok(())
+}
+
+/// What the leader takes a node for, once that is this.
+fn until(five: &Five, leader: usize, node: usize, wanted: &str, limit: Duration) -> Result<Value> {
+    wait_for(&format!("n{node} to be {wanted}"), limit, || {
+        let judged = verdict(five, leader, node).map_err(|error| format!("{error:#}"))?;
+        if judged["standing"] == wanted { Ok(judged) } else { Err(judged.to_string()) }
+    })
+}
+
+fn verdict(five: &Five, leader: usize, node: usize) -> Result<Value> {
+    let listed = five.call(leader, "hub", "acp.hub.ListNodes", json!({}))?;
+    let name = format!("n{node}");
+    let found = listed["nodes"].as_array().into_iter().flatten().find(|one| one["node"]["name"] == *name);
+    found.map(|found| found["judged"].clone()).with_context(|| format!("{name} is not in {listed}"))
+}
