@@ -25,7 +25,9 @@ fn add(nodes: &mut Nodes) -> Arc<AtomicU32> {
         count.fetch_add(u32::from(linearizable), Ordering::SeqCst);
         let answer = match name.unwrap_or_default().as_str() {
             "apart" if linearizable => Err(Failure::unavailable("no controller is heard")),
-            name if name == "old" || (name == "new" && linearizable) => Ok(GetReply { object: object(kind, name), index: 1 }),
+            name if name == "old" || (name == "new" && linearizable) => {
+                Ok(GetReply { object: object(kind, name), index: 1 })
+            }
             name => Err(Failure::not_found(format!("no {kind} named {name:?}"))),
         };
         std::future::ready(answer)
