@@ -28,8 +28,7 @@ impl<'a> Objects<'a> {
 
     /// All objects of a kind that meet the conditions, in the order of their names.
     pub async fn list(self, kind: Kind, selectors: Vec<Selector>) -> Result<Vec<Object>, Failure> {
-        let here = !kind.is_declared();
-        let request = ListRequest { kind: Some(kind), selectors, min_index: None, here };
+        let request = ListRequest { kind: Some(kind), selectors, min_index: None, here: None };
         let mut replies = self.connection.service(CLUSTER)?.stream::<List>(request).await?.bounded();
         let mut objects = Vec::new();
         while let Some(reply) = replies.next().await {
@@ -51,8 +50,7 @@ impl<'a> Objects<'a> {
 
     async fn ask(self, kind: Kind, name: &str, linearizable: bool) -> Result<Object, Failure> {
         let name = Some(name.to_owned());
-        let here = !kind.is_declared();
-        let request = GetRequest { kind, name, uid: None, node: None, min_index: None, linearizable, here };
+        let request = GetRequest { kind, name, uid: None, node: None, min_index: None, linearizable, here: None };
         self.connection.call::<Get>(CLUSTER, request).await.map(|reply| reply.object)
     }
 
@@ -136,9 +134,7 @@ impl ObjectsWatch {
             Some(replies) => replies,
             None => {
                 let (kinds, cursor) = (self.kinds.clone(), self.cursor.clone());
-                // What exists because its reporter says so is asked for on its node.
-                let here = !kinds.is_empty() && kinds.iter().all(|kind| !kind.is_declared());
-                let request = WatchRequest { kinds, cursor, without_stats: false, here };
+                let request = WatchRequest { kinds, cursor, without_stats: false, here: None };
                 let replies = self.connection.service(CLUSTER)?.stream::<Watch>(request).await?;
                 self.replies.insert(replies)
             }

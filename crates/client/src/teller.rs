@@ -142,7 +142,7 @@ impl EventTeller {
             self.learn(uid, &was.name, Some(was.spec));
         } else {
             let now =
-                GetRequest { kind, name: None, uid: uid_only, node, min_index: None, linearizable: false, here: false };
+                GetRequest { kind, name: None, uid: uid_only, node, min_index: None, linearizable: false, here: None };
             let is = self.connection.call::<Get>(CLUSTER, now).await.ok()?;
             self.learn(uid, &is.object.name, None);
         }

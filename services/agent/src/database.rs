@@ -39,7 +39,7 @@ pub(crate) async fn status(node: &Node) -> Result<Status, Failure> {
 pub(crate) async fn systems(node: &Node) -> Result<Vec<Name>, Failure> {
     let here = |name: Name| Selector { path: "spec.node".into(), op: SelectorOp::Eq, value: name.to_string() };
     let selectors = node.member().map(|_member| here(node.name())).into_iter().collect();
-    let request = ListRequest { kind: Some(Kind::System), selectors, min_index: None, here: true };
+    let request = ListRequest { kind: Some(Kind::System), selectors, min_index: None, here: Some(true) };
     let mut cluster = socket::connect(node, CLUSTER, None).await?;
     let replies = cluster.all::<List>(&request, CLUSTER_LIMIT).await?;
     let names = replies.into_iter().flat_map(|reply| reply.objects).map(|object| object.name.parse::<Name>());

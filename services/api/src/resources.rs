@@ -54,7 +54,7 @@ async fn made<V: View>(call: &Call, name: Name, folder: &str) -> Result<Created<
         node: None,
         min_index: None,
         linearizable: false,
-        here: !V::KIND.is_declared(),
+        here: None,
     };
     let read = call.ask::<Get>(request).await;
     // It was made, whatever becomes of reading it.

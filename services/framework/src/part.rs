@@ -165,7 +165,7 @@ async fn has_name(client: &Client, told: &WatchNodeReply) -> bool {
         node: None,
         min_index: None,
         linearizable: false,
-        here: true,
+        here: Some(true),
     };
     let found = client.own("cluster").deadline(NAME_LIMIT).call::<Get>(request).await;
     found.is_ok_and(|reply| reply.object.name == told.name.as_str())

@@ -1,11 +1,11 @@
 //! From a request to a declaration: what is asked is checked, completed and proposed to the cluster database.
 
 use acp_base::{ByteSize, Change, Code, Failure, Name, Uid};
-use acp_io_client::Client;
+use acp_io_client::{Client, find_declared};
 use acp_io_daemon::new_uid;
 use acp_io_failpoint::point;
 use acp_wire_api::{
-    cluster::{Create, CreateRequest, Get, GetRequest, WriteReply},
+    cluster::{Create, CreateRequest, GetRequest, WriteReply},
     hypervisor::{CreateSystemReply, CreateSystemRequest},
     storage::{OpenVolume, VolumeRequest},
 };
@@ -155,9 +155,9 @@ async fn find(client: &Client, node: Option<&Name>, kind: Kind, name: &str) -> R
         node: node.cloned(),
         min_index: None,
         linearizable: false,
-        here: true,
+        here: Some(true),
     };
-    match client.service("cluster").call::<Get>(request).await {
+    match find_declared(&client.service("cluster"), request).await {
         Ok(reply) => Ok(reply.object),
         Err(failure) if failure.code == Code::NotFound => {
             Err(Failure::not_found(format!("there is no {kind} {name:?}; see: acpctl {kind} list")))

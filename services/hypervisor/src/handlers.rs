@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use acp_base::{Change, Code, Failure, Name};
 use acp_core_system::{Task, policy};
-use acp_io_client::Client;
+use acp_io_client::{Client, find_declared};
 use acp_io_daemon::{Context, Router};
 use acp_wire_api::{
     Empty,
-    cluster::{Get, GetRequest},
+    cluster::GetRequest,
     hypervisor::{
         CreateSystem, CreateSystemReply, CreateSystemRequest, DeleteSystem, GetNode, GetNodeReply, ResetSystem,
         ShutdownSystem, ShutdownSystemRequest, StartSystem, StopSystem,
@@ -101,10 +101,10 @@ impl Handlers {
             node: None,
             min_index: None,
             linearizable: false,
-            here: true,
+            here: Some(true),
         };
         let unsure = |why: &str| Err(Failure::unavailable(format!("system {:?} {why}; try again", name.as_str())));
-        match self.context.client.service("cluster").call::<Get>(request).await {
+        match find_declared(&self.context.client.service("cluster"), request).await {
             Ok(reply) if reply.object.spec["node"] == self.context.node.as_str() => unsure("is not known here yet"),
             Err(failure) if failure.code != Code::NotFound => unsure(&format!("cannot be looked for: {failure}")),
             Ok(_) | Err(_) => Err(missing.clone()),

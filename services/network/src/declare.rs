@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use acp_base::{Blame, Change, Code, Failure, Name, Uid};
 use acp_core_netplan::{Cidr, Observed, bridge_link};
-use acp_io_client::Client;
+use acp_io_client::{Client, find_declared};
 use acp_io_failpoint::point;
 use acp_io_netlink::Netlink;
 use acp_wire_api::{cluster, network::CreateNetworkRequest};
@@ -80,9 +80,9 @@ impl Declarations {
             node: Some(self.node.clone()),
             min_index: None,
             linearizable: false,
-            here: true,
+            here: Some(true),
         };
-        let uid = self.client.service("cluster").call::<cluster::Get>(get).await?.object.uid;
+        let uid = find_declared(&self.client.service("cluster"), get).await?.object.uid;
         first(&mut self.snapshots, before_answer(deadline)).await?;
         refuse_foreign_port(&self.links().await?, &name, uid)?;
         let delete = cluster::DeleteRequest { kind: Kind::Network, uid };

@@ -103,7 +103,7 @@ impl Handlers {
             node: None,
             min_index: None,
             linearizable: false,
-            here: true,
+            here: Some(true),
         };
         match self.client.service("cluster").deadline(READ_MAX).call::<cluster::Get>(get).await {
             Ok(reply) => Ok(Some(reply.object)),

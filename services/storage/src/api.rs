@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acp_base::{Code, Failure, Name, Uid};
-use acp_io_client::{Client, ServiceClient};
+use acp_io_client::{Client, ServiceClient, find_declared};
 use acp_io_daemon::{CallContext, Context};
 use acp_io_jobs::Jobs;
 use acp_wire_api::{
@@ -143,16 +143,12 @@ impl Api {
 
     /// An object of this node by its name; `None` if there is none.
     pub(crate) async fn find(&self, kind: Kind, name: &Name) -> Result<Option<Object>, Failure> {
-        let request = GetRequest {
-            kind,
-            name: Some(name.to_string()),
-            uid: None,
-            node: Some(self.context.node.clone()),
-            min_index: None,
-            linearizable: false,
-            here: true,
-        };
-        absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
+        absent(self.cluster().call::<Get>(self.named(kind, name)).await.map(|reply| reply.object))
+    }
+
+    fn named(&self, kind: Kind, name: &Name) -> GetRequest {
+        let (name, node) = (Some(name.to_string()), Some(self.context.node.clone()));
+        GetRequest { kind, name, uid: None, node, min_index: None, linearizable: false, here: Some(true) }
     }
 
     /// An object by its uid; `None` if there is none.
@@ -167,14 +163,14 @@ impl Api {
 
     async fn get_uid(&self, kind: Kind, uid: Uid, linearizable: bool) -> Result<Option<Object>, Failure> {
         let request =
-            GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable, here: true };
+            GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable, here: Some(true) };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 
     /// A declared image.
     pub(crate) async fn image(&self, name: &Name) -> Result<(Uid, ImageSpec), Failure> {
-        let object = self.find(Kind::Image, name).await?;
-        let object = object.ok_or_else(|| {
+        let object = find_declared(&self.cluster(), self.named(Kind::Image, name)).await.map(|reply| reply.object);
+        let object = absent(object)?.ok_or_else(|| {
             Failure::not_found(format!("there is no image {name}: `acpctl image list` shows those there are"))
         })?;
         let spec = object.spec_as::<ImageSpec>();

@@ -128,7 +128,7 @@ pub(crate) async fn delete(api: Api, call: Call<DeleteVolume>) -> Result<Empty, 
 
 /// Refuses a volume that the spec of a system names.
 async fn check_unused(api: &Api, pool: &Name, volume: &Name) -> Result<(), Failure> {
-    let request = ListRequest { kind: Some(Kind::System), selectors: Vec::new(), min_index: None, here: true };
+    let request = ListRequest { kind: Some(Kind::System), selectors: Vec::new(), min_index: None, here: Some(true) };
     let mut systems = api.cluster().stream::<List>(request).await?.bounded();
     while let Some(batch) = systems.next().await {
         for system in batch?.objects {

@@ -86,8 +86,13 @@ fn renamed(five: &Five) -> Result<()> {
         }
         let shown = five.run(1, &["--node", to, "--trace", "service", "list"])?;
         ensure!(shown.contains("network"), "{shown}");
-        let network = five.json(1, &["--node", to, "network", "show", "default"])?;
-        ensure!(network["spec"]["node"] == to && network["status"]["state"] == "up", "{network}");
+        // The network daemon has started anew, and says that a network is up when it has found its DHCP server again.
+        wait_for(&format!("the network of {to} to be up"), LIMIT, || {
+            let network = five.json(1, &["--node", to, "network", "show", "default"]);
+            let network = network.map_err(|error| format!("{error:#}"))?;
+            let is_up = network["spec"]["node"] == to && network["status"]["state"] == "up";
+            if is_up { Ok(()) } else { Err(network.to_string()) }
+        })?;
         let shown = five.json(HOST, &["system", "show", GUEST])?;
         ensure!(shown["spec"]["node"] == to && shown["status"]["state"] == "running", "{shown}");
     }

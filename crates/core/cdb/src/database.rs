@@ -33,14 +33,24 @@ pub struct WatchFilter {
     pub kinds: Vec<Kind>,
     /// Leaves out stats slots and changes of nothing else.
     pub without_stats: bool,
-    /// Leaves out what other nodes say and changes of nothing else.
-    pub here: bool,
+    /// Whether what other nodes say is left out, and changes of nothing else; absent: of reported kinds alone.
+    pub here: Option<bool>,
+}
+
+/// Whether only this node's reporters count for objects of this kind, as it was asked for.
+pub(crate) fn is_here(here: Option<bool>, kind: Kind) -> bool {
+    here.unwrap_or(!kind.is_declared())
 }
 
 impl WatchFilter {
+    /// Whether only this node's reporters count for objects of this kind.
+    fn is_here(&self, kind: Kind) -> bool {
+        is_here(self.here, kind)
+    }
+
     fn admits(&self, change: &Change) -> bool {
         let is_wanted = self.kinds.is_empty() || self.kinds.contains(&change.kind);
-        is_wanted && !(self.without_stats && change.stats_only) && !(self.here && change.is_heard)
+        is_wanted && !(self.without_stats && change.stats_only) && !(change.is_heard && self.is_here(change.kind))
     }
 }
 
@@ -239,9 +249,7 @@ impl Database {
     /// The state that a watch begins with, and the position it goes on from.
     pub fn watch_state(&self, filter: &WatchFilter) -> (Vec<View>, u64) {
         let mut views = self.list(&filter.kinds);
-        if filter.here {
-            views = views.into_iter().filter_map(View::here).collect();
-        }
+        views = views.into_iter().filter_map(|view| view.within(filter.here)).collect();
         if filter.without_stats {
             views.iter_mut().for_each(View::drop_stats);
         }
@@ -284,7 +292,7 @@ impl Database {
         }
         // An object that is gone by now has another change further on, which says so.
         let mut view = self.view(change.uid)?;
-        if filter.here {
+        if filter.is_here(view.kind) {
             let (kind, name, uid) = (view.kind, Arc::clone(&view.name), view.uid);
             let gone = || Event::Delete(Arc::new(View { kind, name, uid, record: None, slots: Vec::new() }));
             view = match view.here() {

@@ -7,7 +7,7 @@ use acp_wire_model::{Kind, Object, Slot, object::Facet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::{Map, Value};
 
-use crate::{json::Json, state::Record};
+use crate::{database::is_here, json::Json, state::Record};
 
 /// What one reporter says of one object, as the replica holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +85,12 @@ impl View {
 
     pub(crate) fn drop_stats(&mut self) {
         self.slots.retain(|slot| slot.facet != Facet::Stats);
+    }
+
+    /// The object as it was asked for: as this node's reporters alone describe it or as all do, absent: the former if it is of a
+    /// reported kind. None if it exists by the word of others.
+    pub fn within(self, here: Option<bool>) -> Option<Self> {
+        if is_here(here, self.kind) { self.here() } else { Some(self) }
     }
 
     /// The object as this node's own reporters alone describe it; none if it exists by the word of others.

@@ -78,7 +78,7 @@ async fn measure(cluster: &Cluster, etcd: &Etcd<'_>) -> Result<Report> {
 async fn events(cluster: &Cluster, first: u64) -> Result<Vec<f64>> {
     let (here, there) = (client(cluster, 1)?, client(cluster, LAST)?);
     let mut publisher = Publisher::new(here)?;
-    let request = WatchRequest { kinds: vec![Kind::Job], cursor: None, without_stats: false, here: false };
+    let request = WatchRequest { kinds: vec![Kind::Job], cursor: None, without_stats: false, here: Some(false) };
     let mut replies = there.service("cluster").stream::<Watch>(request).await?;
     wait_synced(&mut replies).await?;
     let mut times = Vec::new();

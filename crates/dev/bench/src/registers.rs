@@ -77,7 +77,7 @@ impl Caller {
     /// Reads: with a round to the majority, or from what the node has.
     pub(crate) async fn read(&self, linearizable: bool) -> Result<()> {
         let (kind, uid) = (Kind::Image, Some(self.uid));
-        let request = GetRequest { kind, name: None, uid, node: None, min_index: None, linearizable, here: false };
+        let request = GetRequest { kind, name: None, uid, node: None, min_index: None, linearizable, here: None };
         let reply = self.client.service("cluster").deadline(PATIENCE).call::<Get>(request).await?;
         ensure!(Some(reply.object.uid) == uid, "another object was answered");
         Ok(())

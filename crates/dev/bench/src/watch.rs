@@ -92,7 +92,7 @@ pub(crate) fn job(number: u32, percent: u64) -> SlotReport {
 /// The time until the last of all objects is there, in milliseconds.
 async fn list(client: &Client) -> Result<f64> {
     let started = Instant::now();
-    let request = ListRequest { kind: Some(Kind::Job), selectors: Vec::new(), min_index: None, here: false };
+    let request = ListRequest { kind: Some(Kind::Job), selectors: Vec::new(), min_index: None, here: None };
     let mut replies = client.service("cluster").stream::<List>(request).await?;
     let mut count = 0;
     while let Some(reply) = replies.next().await {
@@ -105,7 +105,7 @@ async fn list(client: &Client) -> Result<f64> {
 
 /// The times from calling `Publish` to receiving its event, in milliseconds.
 async fn watch(client: &Client, publisher: &mut Publisher) -> Result<Vec<f64>> {
-    let request = WatchRequest { kinds: vec![Kind::Job], cursor: None, without_stats: false, here: false };
+    let request = WatchRequest { kinds: vec![Kind::Job], cursor: None, without_stats: false, here: None };
     let mut replies = client.service("cluster").stream::<Watch>(request).await?;
     wait_synced(&mut replies).await?;
     let mut times = Vec::new();

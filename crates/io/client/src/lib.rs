@@ -11,6 +11,7 @@
 
 mod client;
 mod conversation;
+mod declared;
 mod idle;
 pub mod key_file;
 mod node_name;
@@ -26,6 +27,7 @@ mod trace;
 pub use acp_io_varlink::{Trace, Upgraded};
 pub use client::Client;
 pub use conversation::Conversation;
+pub use declared::find_declared;
 pub use node_name::node_name;
 pub use object_watch::{ObjectEvent, ObjectWatch};
 pub use replies::Replies;

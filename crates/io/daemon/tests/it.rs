@@ -212,7 +212,7 @@ async fn a_stream_ends_with_its_last_reply_and_its_handler_with_its_caller() {
         kinds: vec![],
         cursor: Some(cursor.into()),
         without_stats: forever,
-        here: false,
+        here: None,
     };
     let mut replies = client.stream::<Watch>(request("3", false)).await.expect("a stream");
     let mut seen = Vec::new();
@@ -300,7 +300,7 @@ async fn idle_and_deaf_callers_hurt_nobody() {
 #[tokio::test]
 async fn a_drain_ends_everything() {
     let daemon = start();
-    let request = WatchRequest { kinds: vec![], cursor: None, without_stats: true, here: false };
+    let request = WatchRequest { kinds: vec![], cursor: None, without_stats: true, here: None };
     let mut replies = daemon.context.client.service("sample").stream::<Watch>(request).await.expect("a stream");
     daemon.wait_watches(1).await;
     daemon.context.drain.cancel();

@@ -143,9 +143,10 @@ pub struct GetRequest {
     /// control plane, and fails without a quorum.
     #[serde(default)]
     pub linearizable: bool,
-    /// Whether only what this node's services report counts; else what those of other nodes do as well.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub here: bool,
+    /// Whether only what this node's services report counts, or what those of other nodes do as well. Absent: of kinds that exist
+    /// because they are reported the former, of declared ones the latter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<bool>,
 }
 
 /// See [`Get`].
@@ -195,8 +196,8 @@ pub struct ListRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_index: Option<u64>,
     /// As in [`GetRequest`].
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub here: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<bool>,
 }
 
 /// See [`List`].
@@ -222,8 +223,8 @@ pub struct WatchRequest {
     #[serde(default)]
     pub without_stats: bool,
     /// As in [`GetRequest`].
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub here: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<bool>,
 }
 
 /// What happened to an object.

@@ -84,6 +84,9 @@ async fn ask(session: &Session) -> Result<Node, Failure> {
         unless_withheld(units.clone(), "hypervisor", call::<GetNode>(session, "hypervisor")),
         count(session),
     );
+    if let Some(refused) = refused_by_all(&healths) {
+        return Err(refused);
+    }
     let mut problems = Vec::new();
     let mut services = Vec::new();
     for (noun, health) in DAEMONS.into_iter().zip(healths) {
@@ -102,6 +105,14 @@ async fn ask(session: &Session) -> Result<Node, Failure> {
     let counts = tally(&counts.unwrap_or_default(), own);
     problems.extend(object_problems(&counts));
     Ok(Node { cluster: cluster.ok(), agent: agent.ok(), host: host.ok(), services, counts, problems })
+}
+
+/// Why this caller may ask none of them, or that there is no such node: they are not silent then.
+fn refused_by_all(healths: &[Result<Health, Failure>]) -> Option<Failure> {
+    let refusal = |health: &Result<Health, Failure>| {
+        health.as_ref().err().filter(|why| matches!(why.code, Code::PermissionDenied | Code::NotFound)).cloned()
+    };
+    healths.iter().map(refusal).reduce(|first, next| next.and(first))?
 }
 
 /// What a daemon answers, unless the framework says first that the node's roles withhold it: then nobody answers.

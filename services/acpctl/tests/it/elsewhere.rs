@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
 
-use acp_base::Failure;
+use acp_base::{Code, Failure};
 use acp_dev_nodes::{LIMIT, Nodes};
 use acp_io_daemon::Router;
 use acp_wire_api::{
@@ -23,6 +23,9 @@ use crate::{
     jobs::add_hypervisor,
     node::{Node, system, system_on, unseen},
 };
+
+/// More than one look at a node asks for ways to it.
+const REFUSALS: usize = 64;
 
 /// Nodes `n1`, where the program runs, and `n2`, with a cluster service each that has one system.
 struct Pair {
@@ -70,6 +73,15 @@ async fn a_node_that_is_away_is_said_with_its_name() {
     let pair = Pair::start();
     let run = pair.here.run("--node n3 --timeout 200ms system list").await;
     assert_eq!((run.status, run.err.as_str()), (Some(75), "error: node n3 cannot be reached\n"));
+}
+
+#[tokio::test]
+async fn whoever_may_ask_nobody_is_told_so_and_not_that_all_are_silent() {
+    let pair = Pair::start();
+    let refused = Failure::new(Code::PermissionDenied, "the key was revoked");
+    pair.nodes.script().refusals.extend(std::iter::repeat_n(refused, REFUSALS));
+    let run = pair.here.run("--node n2 status").await;
+    assert_eq!((run.status, run.err.as_str(), run.out.as_str()), (Some(77), "error: the key was revoked\n", ""));
 }
 
 #[tokio::test]

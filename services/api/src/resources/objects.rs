@@ -53,7 +53,7 @@ async fn list(call: Call) -> Result<Found<List<Object>>, Failure> {
 async fn show(call: Call) -> Result<Found<Object>, Failure> {
     let (kind, name, uid) = named(&call)?;
     let linearizable = call.query("consistent")?.unwrap_or(false);
-    let request = GetRequest { kind, name, uid, node: None, min_index: None, linearizable, here: false };
+    let request = GetRequest { kind, name, uid, node: None, min_index: None, linearizable, here: None };
     Ok(Found(call.ask::<Get>(request).await?.object))
 }
 

@@ -153,7 +153,7 @@ async fn get_volume(call: Call) -> Result<Found<Volume>, Failure> {
             node: None,
             min_index: None,
             linearizable: false,
-            here: true,
+            here: Some(true),
         })
         .await?;
     Ok(Found(Volume::of(reply.object)))

@@ -156,7 +156,7 @@ pub(crate) async fn show<V: View>(call: Call) -> Result<Found<V>, Failure> {
         node: None,
         min_index: None,
         linearizable: false,
-        here: !V::KIND.is_declared(),
+        here: None,
     };
     Ok(Found(V::of(call.ask::<Get>(request).await?.object)))
 }
@@ -164,9 +164,7 @@ pub(crate) async fn show<V: View>(call: Call) -> Result<Found<V>, Failure> {
 /// The part of the objects of a kind that was asked for. What follows it is not waited for.
 pub(crate) async fn part(call: &Call, kind: Option<Kind>) -> Result<List<Object>, Failure> {
     let mut part = Part::new(call, |object: &Object| (object.name.as_str(), object.uid))?;
-    // What exists because its reporter says so is asked for on its node.
-    let here = kind.is_some_and(|kind| !kind.is_declared());
-    let request = ListRequest { kind, selectors: Vec::new(), min_index: None, here };
+    let request = ListRequest { kind, selectors: Vec::new(), min_index: None, here: None };
     let mut replies = call.service("cluster").stream::<ListObjects>(request).await?.bounded();
     while let Some(reply) = replies.next().await {
         if part.take(reply?.objects) {

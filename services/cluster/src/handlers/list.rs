@@ -26,9 +26,8 @@ pub(super) async fn list(app: Arc<App>, call: Call<List>, sink: Sink<List>) -> R
     let share = app.shares.of(&call.caller);
     let _listing = share.listing().await?;
     let (mut views, index) = app.database.list(call.request.kind.into_iter().collect()).await?;
-    if call.request.here {
-        views = views.into_iter().filter_map(View::here).collect();
-    }
+    let here = call.request.here;
+    views = views.into_iter().filter_map(|view| view.within(here)).collect();
     views.retain(|view| selectors.iter().all(|selector| selector.matches(view)));
     let mut batches = Batches::new(&views);
     loop {

@@ -58,7 +58,7 @@ pub(super) async fn get(app: Arc<App>, call: Call<Get>) -> Result<GetReply, Fail
     }
     app.reach(min_index).await?;
     let (view, index) = app.database.get(kind, key, app.here()).await?;
-    let view = if here { view.here().ok_or_else(not_here)? } else { view };
+    let view = view.within(here).ok_or_else(not_here)?;
     Ok(GetReply { object: view.to_object(boot_now()), index })
 }
 

@@ -105,7 +105,7 @@ struct Eye {
 
 impl Eye {
     async fn open(node: &Node) -> Self {
-        let request = WatchRequest { kinds: vec![Kind::System], cursor: None, without_stats: true, here: false };
+        let request = WatchRequest { kinds: vec![Kind::System], cursor: None, without_stats: true, here: None };
         let replies = node.service().stream::<Watch>(request).await.expect("open");
         let mut eye = Self { replies, known: BTreeMap::new() };
         eye.see_to_synced().await;

@@ -112,7 +112,7 @@ impl Node {
             node: None,
             min_index: None,
             linearizable: false,
-            here: false,
+            here: None,
         };
         self.service().call::<api::Get>(request).await.map(|reply| reply.object)
     }
@@ -145,7 +145,7 @@ pub(crate) fn system() -> Value {
 }
 
 pub(crate) fn all(kind: Kind) -> ListRequest {
-    ListRequest { kind: Some(kind), selectors: vec![], min_index: None, here: false }
+    ListRequest { kind: Some(kind), selectors: vec![], min_index: None, here: None }
 }
 
 pub(crate) fn directory() -> tempfile::TempDir {

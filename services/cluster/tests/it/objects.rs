@@ -36,7 +36,7 @@ async fn what_apply_filled_in_is_answered_and_read_back() {
         node: None,
         min_index: Some(written.index),
         linearizable: false,
-        here: false,
+        here: None,
     };
     let reply = node.service().call::<api::Get>(request).await.expect("read your writes");
     assert_eq!((&reply.object.spec, reply.object.version), (&written.spec, written.index));
@@ -119,7 +119,7 @@ async fn bad_input_is_named_and_leaves_no_entry() {
     assert!(failure.message.contains("\"descripton\""), "{failure}");
     for (name, uid) in [(None, None), (Some("test".to_owned()), Some(uid))] {
         let request =
-            GetRequest { kind: Kind::Node, name, uid, node: None, min_index: None, linearizable: false, here: false };
+            GetRequest { kind: Kind::Node, name, uid, node: None, min_index: None, linearizable: false, here: None };
         assert_eq!(
             node.service().call::<api::Get>(request).await.expect_err("one of both").code,
             Code::InvalidArgument
@@ -147,13 +147,13 @@ async fn lists_are_whole_ordered_and_selected() {
         kind: Some(Kind::System),
         selectors: vec![Selector { path: path.into(), op, value: value.into() }],
         min_index: None,
-        here: false,
+        here: None,
     };
     assert_eq!(node.list(select("spec.cpus", SelectorOp::Eq, "2")).await.expect("listed").len(), 100);
     assert_eq!(node.list(select("spec.cpus", SelectorOp::Ne, "2")).await.expect("listed").len(), 200);
     assert!(node.list(select("spec.node", SelectorOp::Eq, "other")).await.expect("listed").is_empty());
     assert_eq!(node.list(select("bogus", SelectorOp::Eq, "")).await.expect_err("no path").code, Code::InvalidArgument);
-    let everything = ListRequest { kind: None, selectors: vec![], min_index: None, here: false };
+    let everything = ListRequest { kind: None, selectors: vec![], min_index: None, here: None };
     assert_eq!(node.list(everything).await.expect("listed").len(), 301);
     node.stop().await;
 }
@@ -173,7 +173,7 @@ async fn a_read_waits_for_the_entry_it_names() {
             node: None,
             min_index: Some(index),
             linearizable: false,
-            here: false,
+            here: None,
         };
         service.call::<api::Get>(request).await
     });
@@ -187,7 +187,7 @@ async fn a_read_waits_for_the_entry_it_names() {
         node: None,
         min_index: Some(1_000_000),
         linearizable: false,
-        here: false,
+        here: None,
     };
     let short = node.service().deadline(std::time::Duration::from_millis(200));
     assert_eq!(short.call::<api::Get>(far).await.expect_err("never comes").code, Code::DeadlineExceeded);

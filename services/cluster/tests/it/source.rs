@@ -35,7 +35,7 @@ async fn without_a_quorum_reads_go_on_and_writes_change_nothing() {
         node: None,
         min_index: None,
         linearizable: true,
-        here: false,
+        here: None,
     };
     let refused = node.service().call::<api::Get>(linear.clone()).await.expect_err("nobody knows");
     assert_eq!(refused.code, Code::Unavailable);

@@ -22,7 +22,7 @@ struct Watcher {
 
 impl Watcher {
     async fn open(node: &Node, kinds: Vec<Kind>, cursor: Option<String>) -> Self {
-        let request = WatchRequest { kinds, cursor, without_stats: false, here: false };
+        let request = WatchRequest { kinds, cursor, without_stats: false, here: None };
         let replies = node.service().stream::<Watch>(request).await.expect("open");
         Self { replies, events: std::collections::VecDeque::new(), cursor: String::new() }
     }
@@ -97,7 +97,7 @@ async fn a_cursor_goes_on_in_the_same_life_and_resynchronises_in_another() {
     assert_eq!(elsewhere.change().await, said(WatchChange::Resync, ""));
     assert_eq!(elsewhere.change().await, said(WatchChange::Put, "meanwhile"));
     assert_eq!(elsewhere.change().await, said(WatchChange::Synced, ""));
-    let nonsense = WatchRequest { kinds: vec![], cursor: Some("yesterday".into()), without_stats: false, here: false };
+    let nonsense = WatchRequest { kinds: vec![], cursor: Some("yesterday".into()), without_stats: false, here: None };
     let mut replies = node.service().stream::<Watch>(nonsense).await.expect("sent");
     let failure = next(&mut replies).await.expect("answered").expect_err("no cursor");
     assert_eq!(failure.code, Code::InvalidArgument);

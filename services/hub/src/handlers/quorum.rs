@@ -1,15 +1,19 @@
 //! The voters: who they are, who leads, how many there shall be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use acp_base::{Code, Failure, Uid, sentence};
 use acp_core_membership::Command;
 use acp_io_daemon::Call;
 use acp_io_raft::{Status, TransferError};
 use acp_wire_api::hub::{self as api, QuorumStatus, VoterStatus};
+use tokio::time::timeout;
 
 use super::App;
 use crate::{ask::Ask, error::rejected, orders::not_leader, peers::AskError, seat::no_log};
+
+/// How long a hub that has had the leadership handed over waits to hear of the new leader, whose word comes several times a second.
+const HEARD_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn get(app: Arc<App>, _call: Call<api::GetQuorum>) -> Result<QuorumStatus, Failure> {
     Ok(app.quorum())
@@ -19,7 +23,8 @@ pub(super) async fn transfer(app: Arc<App>, call: Call<api::Transfer>) -> Result
     let named = |name| app.snapshot().state.member_named(name).map_err(|rejection| rejected(&rejection));
     let to = call.request.to.as_ref().map(named).transpose()?;
     let deadline = call.context.deadline;
-    match app.seat.leader(deadline).await?.elsewhere {
+    let before = app.seat.leader(deadline).await?.elsewhere;
+    match before {
         None => app.transfer_here(to).await?,
         Some(leader) if Some(leader) == to => {}
         Some(leader) => match app.seat.peers().ask(leader, &Ask::Transfer { to }, deadline).await {
@@ -33,6 +38,7 @@ pub(super) async fn transfer(app: Arc<App>, call: Call<api::Transfer>) -> Result
         },
     }
     tracing::info!(actor = call.caller.actor(), to = ?to, "leadership handed over");
+    app.hear_of_leader(to, before.or_else(|| app.replica.here())).await;
     Ok(app.quorum())
 }
 
@@ -61,6 +67,20 @@ impl App {
             TransferError::NotVoter(_) => Failure::precondition(sentence(&error)),
             _ => Failure::new(Code::Unavailable, sentence(&error)),
         })
+    }
+
+    /// Waits until this hub has heard of the one that leads now, which is another one than before. If that takes too long
+    /// what was heard last is said; it was handed over all the same.
+    async fn hear_of_leader(&self, to: Option<Uid>, before: Option<Uid>) {
+        let mut status = self.seat.status();
+        let is_new = |status: &Status| match (status.leader, to) {
+            (Some(leader), Some(to)) => leader == to,
+            (leader, None) => leader.is_some() && leader != before,
+            (None, Some(_)) => false,
+        };
+        if timeout(HEARD_MAX, status.wait_for(is_new)).await.is_err() {
+            tracing::warn!("nothing is heard of the new leader yet");
+        }
     }
 
     pub(super) fn quorum(&self) -> QuorumStatus {

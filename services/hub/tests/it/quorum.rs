@@ -83,7 +83,8 @@ async fn voters_grow_and_what_is_acknowledged_survives_the_leader() {
 async fn leadership_is_handed_over_and_an_ending_leader_hands_it_over_itself() {
     let world = World::of_three_voters().await;
     let to = |name: &str| TransferRequest { to: Some(valid(name)) };
-    world.hub(2).call::<api::Transfer>(to("n2")).await.expect("asked anywhere");
+    let handed = world.hub(2).call::<api::Transfer>(to("n2")).await.expect("asked anywhere");
+    assert_eq!(handed.leader, Some(valid("n2")), "whoever was asked has heard of it");
     assert_eq!(world.leader().await, 1);
     let failure = world.hub(1).call::<api::Transfer>(to("n9")).await.expect_err("nobody of that name");
     assert_eq!(failure.code, Code::NotFound);
@@ -104,7 +105,7 @@ async fn a_voter_that_was_just_started_can_be_asked_to_lead() {
         back.await.expect("it follows");
         for to in ["n2", "n1"] {
             let asked = world.hub(0).call::<api::Transfer>(TransferRequest { to: Some(valid(to)) }).await;
-            asked.expect("it is elected at once");
+            assert_eq!(asked.expect("it is elected at once").leader, Some(valid(to)));
         }
     }
 }

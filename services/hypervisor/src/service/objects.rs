@@ -80,7 +80,7 @@ impl Owner {
                     node: None,
                     min_index: None,
                     linearizable: false,
-                    here: true,
+                    here: Some(true),
                 };
                 let answer = client.service("cluster").call::<Get>(request).await;
                 if answer.is_err_and(|failure| failure.code == Code::NotFound) {

@@ -34,7 +34,7 @@ fn what_others_say_is_seen_with_its_age_and_never_as_this_nodes() {
     publish(&mut world, 1, 4, Some(json!({"size": 1})));
     assert_eq!(world.db.hear(heard(5, json!({"size": 2}))), Ok(true));
     let names = |here| {
-        let (views, _) = world.db.watch_state(&WatchFilter { here, ..WatchFilter::default() });
+        let (views, _) = world.db.watch_state(&WatchFilter { here: Some(here), ..WatchFilter::default() });
         let of = |view: &acp_core_cdb::View| (view.kind == Kind::Volume).then(|| view.name.to_string());
         views.iter().filter_map(of).collect::<Vec<_>>()
     };
@@ -143,7 +143,7 @@ fn what_is_said_here_is_taken_once_and_leads_to_the_same() {
 #[test]
 fn a_watch_of_this_node_alone_hears_nothing_of_others() {
     let mut world = World::new();
-    let (here, all) = (WatchFilter { here: true, ..WatchFilter::default() }, WatchFilter::default());
+    let (here, all) = (WatchFilter::default(), WatchFilter { here: Some(false), ..WatchFilter::default() });
     let position = world.db.position();
     world.db.hear(heard(5, json!({"size": 2}))).expect("valid");
     publish(&mut world, 1, 4, Some(json!({"size": 1})));

@@ -115,7 +115,7 @@ proptest! {
     ) {
         let mut world = World::new();
         world.db = world.db.clone().with_journal(remembers);
-        let mut watcher = Watcher::start(WatchFilter { kinds, without_stats, here: false }, &world.db);
+        let mut watcher = Watcher::start(WatchFilter { kinds, without_stats, here: None }, &world.db);
         for (sequence, step) in (1..).zip(&steps) {
             perform(&mut world, sequence, step);
             if matches!(step, Step::Read) {
@@ -169,7 +169,7 @@ fn batches_are_bounded_and_go_on() {
 #[test]
 fn what_a_filter_leaves_out_is_passed_over_silently() {
     let mut world = World::new();
-    let filter = WatchFilter { kinds: vec![Kind::Node], without_stats: true, here: false };
+    let filter = WatchFilter { kinds: vec![Kind::Node], without_stats: true, here: None };
     let stats = report(Kind::Node, uid(1), None, Facet::Stats, Some(json!({"load": 1})));
     let publication = Publication { incarnation: 1, sequence: 1, reports: vec![stats], replace: false };
     world.db.publish(BootInstant::from_millis(1), "r@n1", publication).expect("valid");

@@ -1,5 +1,6 @@
 //! Calls through an agent, over real sockets, with the chassis at every end. The agent stands in for the product's.
 
+mod declared;
 mod hypervisor;
 mod retries;
 mod ways;

@@ -17,8 +17,8 @@ pub struct FollowRequest {
     /// The chain's hash there, 64 hexadecimal digits.
     pub hash: String,
     /// Whether the log of another cluster is followed, too, from its state on, as a node on its own follows whichever log its hub
-    /// was given.
-    #[serde(default)]
+    /// was given. Written only then: an earlier version refuses a key that it does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_cluster: bool,
 }
 
@@ -134,4 +134,16 @@ pub struct Lease {
     pub term: u64,
     /// The index of the entry that last changed it.
     pub index: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_follow_ones_own_cluster_is_asked_as_the_first_version_did() {
+        let first = include_str!("../../corpus/requests/follow");
+        let request: FollowRequest = serde_json::from_str(first).expect("what the first version wrote");
+        assert_eq!(serde_json::to_string(&request).expect("plain"), first);
+    }
 }
