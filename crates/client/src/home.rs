@@ -18,7 +18,8 @@ pub const CLUSTER: &str = "cluster";
 /// As of [`find_declared`]: `NotFound` if there is no such system. `DataLoss` if its spec names no node.
 pub async fn of_system(cluster: &ServiceClient, name: &Name) -> Result<Name, Failure> {
     let (kind, by_name) = (Kind::System, Some(name.to_string()));
-    let request = GetRequest { kind, name: by_name, uid: None, node: None, min_index: None, linearizable: false, here: None };
+    let request =
+        GetRequest { kind, name: by_name, uid: None, node: None, min_index: None, linearizable: false, here: None };
     let object = find_declared(cluster, request).await?.object;
     let node = object.spec["node"].as_str().and_then(|node| node.parse().ok());
     node.ok_or_else(|| Failure::new(acp_base::Code::DataLoss, format!("the spec of system {name} names no node")))

@@ -162,8 +162,15 @@ impl Api {
     }
 
     async fn get_uid(&self, kind: Kind, uid: Uid, linearizable: bool) -> Result<Option<Object>, Failure> {
-        let request =
-            GetRequest { kind, name: None, uid: Some(uid), node: None, min_index: None, linearizable, here: Some(true) };
+        let request = GetRequest {
+            kind,
+            name: None,
+            uid: Some(uid),
+            node: None,
+            min_index: None,
+            linearizable,
+            here: Some(true),
+        };
         absent(self.cluster().call::<Get>(request).await.map(|reply| reply.object))
     }
 

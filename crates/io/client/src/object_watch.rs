@@ -56,7 +56,8 @@ impl ObjectWatch {
 
     async fn fill(&mut self) -> Result<(), Failure> {
         if self.replies.is_none() {
-            let request = WatchRequest { kinds: self.kinds.clone(), cursor: None, without_stats: true, here: Some(true) };
+            let request =
+                WatchRequest { kinds: self.kinds.clone(), cursor: None, without_stats: true, here: Some(true) };
             self.replies = Some(self.client.service("cluster").stream::<Watch>(request).await?);
             if !std::mem::take(&mut self.is_first) {
                 self.ready.push_back(ObjectEvent::Resync);

@@ -153,7 +153,7 @@ async fn get_volume(call: Call) -> Result<Found<Volume>, Failure> {
             node: None,
             min_index: None,
             linearizable: false,
-            here: Some(true),
+            here: None,
         })
         .await?;
     Ok(Found(Volume::of(reply.object)))

@@ -2,7 +2,6 @@
 
 use acp_base::Failure;
 use acp_wire_api::cluster::{Watch, WatchChange, WatchReply, WatchRequest};
-use acp_wire_model::Kind;
 
 use crate::{
     call::Call,
@@ -24,13 +23,11 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn watch(call: Call) -> Result<Events, Failure> {
     let permit = call.app.watches.open(call.identity.as_deref())?;
-    let kinds: Vec<Kind> = call.kinds()?;
-    let here = !kinds.is_empty() && kinds.iter().all(|kind| !kind.is_declared());
     let request = WatchRequest {
-        kinds,
+        kinds: call.kinds()?,
         cursor: call.last_event_id.clone(),
         without_stats: !call.query("stats")?.unwrap_or(false),
-        here,
+        here: None,
     };
     let replies = call.service("cluster").stream::<Watch>(request).await?;
     Events::start(&call, permit, replies, render).await

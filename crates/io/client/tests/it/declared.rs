@@ -42,7 +42,15 @@ fn object(kind: Kind, name: &str) -> Object {
 }
 
 fn named(kind: Kind, name: &str) -> GetRequest {
-    GetRequest { kind, name: Some(name.to_owned()), uid: None, node: None, min_index: None, linearizable: false }
+    GetRequest {
+        kind,
+        name: Some(name.to_owned()),
+        uid: None,
+        node: None,
+        min_index: None,
+        linearizable: false,
+        here: None,
+    }
 }
 
 #[tokio::test]
