@@ -209,7 +209,7 @@ fn strangers(five: &Five) -> Result<()> {
             socket.send_to(datagram, to)?;
         }
         anyhow::Ok(())
-    })??;
+    })?;
     for (reason, before) in reasons.iter().zip(before) {
         wait_for(&format!("a datagram to be refused as {reason}"), LIMIT, || {
             let now = refused(five, 2, reason).map_err(|error| format!("{error:#}"))?;

@@ -61,7 +61,11 @@ fn with_another_disk(five: &Five, number: usize) -> Result<()> {
         let listed = five.json(1, &["node", "list"]).map_err(|error| format!("{error:#}"))?;
         let member = listed.as_array().into_iter().flatten().find(|one| one["name"] == *name);
         let state = member.map(|member| member["status"]["state"].clone()).unwrap_or_default();
-        if ["down", "offline", "unknown"].iter().any(|missed| state == *missed) { Ok(()) } else { Err(format!("it is {state}")) }
+        if ["down", "offline", "unknown"].iter().any(|missed| state == *missed) {
+            Ok(())
+        } else {
+            Err(format!("it is {state}"))
+        }
     })?;
     let said = five.acpctl(1, &["--node", &name, "--timeout", "4s", "system", "list"])?;
     ensure!(said.status != 0 && !said.stdout.contains(GUEST), "n1 was served: {said:?}");

@@ -173,10 +173,7 @@ async fn members_are_listed_with_and_without_the_control_plane() {
     assert_eq!(lines[2][..6], ["n2", "down", "10.0.0.2:9932", "no", "-", "8s"]);
     assert_eq!(lines[3][..2], ["n3", "parked"]);
     let shown = bench.run("node show n2 -o json").await.json();
-    assert_eq!(
-        (&shown["status"]["state"], &shown["status"]["links"][0]["class"]),
-        (&json!("down"), &json!("calls"))
-    );
+    assert_eq!((&shown["status"]["state"], &shown["status"]["links"][0]["class"]), (&json!("down"), &json!("calls")));
     let why = "no session for 9000 ms; down say n1, n3 for 9000 ms; confirmation failed";
     assert_eq!(shown["status"]["reason"], why);
     let run = bench.run("node show n9").await;
