@@ -17,6 +17,7 @@ mod s6_foreign;
 mod s6_restored;
 mod s6_stale;
 mod s7_power;
+mod verdicts;
 
 pub(crate) use five::Five;
 
@@ -27,6 +28,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case<Five>> {
     let lines = [
         s1_leader::CASES,
         s2_cuts::CASES,
+        verdicts::CASES,
         s5_suspended::CASES,
         s5_clocks::CASES,
         s7_power::CASES,

@@ -55,6 +55,7 @@ pub(crate) struct Table {
     sessions: BTreeMap<Uid, Session>,
     /// Since when the verdict on each node is as it is.
     since: BTreeMap<Uid, BootInstant>,
+    lapses: Option<BootInstant>,
     effects: Vec<Effect>,
 }
 
@@ -64,6 +65,8 @@ pub(crate) struct Seen<'a> {
     /// The members that are expected, in any order.
     pub(crate) members: &'a [Uid],
     pub(crate) sightings: &'a BTreeMap<Uid, Sighting>,
+    /// When one of the sightings lapses if nothing is heard meanwhile.
+    pub(crate) lapses: Option<BootInstant>,
     /// Whether a majority of the voters is heard.
     pub(crate) quorum: bool,
 }
@@ -78,6 +81,7 @@ impl Table {
             reporters: BTreeMap::new(),
             sessions: BTreeMap::new(),
             since: BTreeMap::new(),
+            lapses: None,
             effects: Vec::new(),
         }
     }
@@ -89,8 +93,10 @@ impl Table {
 
     /// Takes in how everything is now, and does what is due.
     pub(crate) fn see(&mut self, now: BootInstant, seen: &Seen<'_>) {
-        self.assign(now, seen.members);
+        self.lapses = seen.lapses;
+        // First, so that nobody is asked about nodes whose sessions were not heard of yet.
         self.verdicts.quorum(now, seen.quorum && !self.is_learning(now), &mut self.effects);
+        self.assign(now, seen.members);
         for node in seen.members {
             self.look(now, *node, seen.sightings.get(node));
         }
@@ -167,7 +173,7 @@ impl Table {
         let learned = self.is_learning(now).then_some(self.began + LEARNING);
         let doubts = self.sessions.values().filter_map(|session| session.doubted).map(|doubted| doubted + DOUBT);
         let reports = self.reporters.values().map(|reporter| reporter.at + REPORT_MAX);
-        doubts.chain(reports).chain(learned).chain(self.verdicts.next_deadline()).min()
+        doubts.chain(reports).chain(learned).chain(self.lapses).chain(self.verdicts.next_deadline()).min()
     }
 
     /// The verdict on a node; none: it is not expected, or the leader has not heard enough yet.

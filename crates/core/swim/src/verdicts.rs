@@ -139,8 +139,9 @@ impl Verdicts {
 
     /// This hub leads a majority, or does so no longer.
     pub fn quorum(&mut self, now: BootInstant, quorum: bool, effects: &mut Vec<Effect>) {
-        self.quorum = quorum;
-        self.settle(now, effects);
+        if std::mem::replace(&mut self.quorum, quorum) != quorum {
+            self.settle(now, effects);
+        }
     }
 
     /// Does what is due.

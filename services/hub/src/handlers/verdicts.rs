@@ -63,52 +63,57 @@ impl Judge {
 pub(crate) async fn judge(app: Arc<App>) {
     let (mut status, mut snapshots) = (app.seat.status(), app.replica.snapshots());
     let (mut presence, mut degraded) = (app.presence.news(), app.degraded.watch());
+    // What nodes report concerns few of them: all are looked at only when something else has changed, or is due.
+    let (mut term, mut is_due) = (None, true);
     loop {
-        let term = {
-            let status = status.borrow_and_update();
-            status.is_leader().then_some(status.term)
-        };
-        snapshots.borrow_and_update();
-        presence.borrow_and_update();
-        degraded.borrow_and_update();
-        let (effects, pause) = app.judge(term);
+        if is_due {
+            term = {
+                let status = status.borrow_and_update();
+                status.is_leader().then_some(status.term)
+            };
+            snapshots.borrow_and_update();
+            presence.borrow_and_update();
+            degraded.borrow_and_update();
+        }
+        let (effects, pause) = app.judge(term, is_due);
         for effect in effects {
             app.carry_out(effect);
         }
         let is_other = |now: &acp_io_raft::Status| now.is_leader().then_some(now.term) != term;
-        tokio::select! {
+        is_due = tokio::select! {
             () = app.drain.cancelled() => return,
-            () = sleep(pause) => {}
-            () = app.verdicts.news.notified() => {}
-            Ok(_other) = status.wait_for(is_other) => {}
-            Ok(()) = snapshots.changed() => {}
-            Ok(()) = presence.changed(), if term.is_some() => {}
-            Ok(()) = degraded.changed() => {}
-        }
+            () = sleep(pause) => true,
+            () = app.verdicts.news.notified() => false,
+            Ok(_other) = status.wait_for(is_other) => true,
+            Ok(()) = snapshots.changed() => true,
+            Ok(()) = presence.changed(), if term.is_some() => true,
+            Ok(()) = degraded.changed() => true,
+        };
     }
 }
 
 impl App {
-    /// Takes in how everything is; answers what is to be done, and after how long this is due again.
-    fn judge(&self, term: Option<u64>) -> (Vec<Effect>, Duration) {
+    /// Takes in how everything is, if that is due; answers what is to be done, and after how long it is due again.
+    fn judge(&self, term: Option<u64>, is_due: bool) -> (Vec<Effect>, Duration) {
         let mut held = self.verdicts.table();
         let Some(term) = term else {
             *held = None;
             return (Vec::new(), PERIOD);
         };
-        let snapshot = self.snapshot();
-        let members = snapshot.state.members().iter().filter(|(_, member)| !member.parked);
-        let members: Vec<Uid> = members.map(|(uid, _)| *uid).collect();
-        let (sightings, lapse) = self.presence.sightings();
-        let now = boot_now();
         if held.as_ref().is_none_or(|table| table.term != term) {
-            *held = Some(Table::new(now, term));
+            *held = Some(Table::new(boot_now(), term));
         }
         let Some(table) = held.as_mut() else { return (Vec::new(), PERIOD) };
-        let quorum = self.degraded.reason().is_empty();
-        table.see(now, &Seen { members: &members, sightings: &sightings, quorum });
-        let due = [table.deadline(now), lapse].into_iter().flatten().min();
-        (table.take(), due.map_or(PERIOD, |due| due.since(boot_now())))
+        if is_due {
+            let snapshot = self.snapshot();
+            let members = snapshot.state.members().iter().filter(|(_, member)| !member.parked);
+            let members: Vec<Uid> = members.map(|(uid, _)| *uid).collect();
+            let (sightings, lapses) = self.presence.sightings();
+            let quorum = self.degraded.reason().is_empty();
+            table.see(boot_now(), &Seen { members: &members, sightings: &sightings, lapses, quorum });
+        }
+        let now = boot_now();
+        (table.take(), table.deadline(now).map_or(PERIOD, |due| due.since(now)))
     }
 
     fn carry_out(self: &Arc<Self>, effect: Effect) {

@@ -45,7 +45,7 @@ impl World {
 
     fn see(&mut self, ms: u64) -> Vec<Effect> {
         let Self { table, members, sightings, quorum } = self;
-        table.see(at(ms), &Seen { members, sightings, quorum: *quorum });
+        table.see(at(ms), &Seen { members, sightings, lapses: None, quorum: *quorum });
         table.take()
     }
 
@@ -85,7 +85,8 @@ impl World {
 fn a_leader_that_has_just_begun_says_nothing_and_then_what_it_has_heard() {
     let mut world = World::new();
     world.sightings.remove(&node(4));
-    world.see(0);
+    let asked = world.see(0).iter().filter(|effect| matches!(effect, Effect::Confirm(_))).count();
+    assert_eq!(asked, 0, "whoever has no session yet may be about to be heard of");
     assert_eq!((world.word(0, 1), world.table.deadline(at(0))), (None, Some(at(3_000))));
     world.hear(3 * SECOND);
     world.see(3 * SECOND);
@@ -136,7 +137,7 @@ fn what_does_not_keep_alive_is_not_down_while_its_session_stands() {
     let mut world = World::learned();
     let mut old = World::new();
     old.sightings.get_mut(&node(3)).expect("seen").heard = None;
-    old.table.see(at(0), &Seen { members: &old.members, sightings: &old.sightings, quorum: true });
+    old.table.see(at(0), &Seen { members: &old.members, sightings: &old.sightings, lapses: None, quorum: true });
     for (world, expected) in [(&mut world, Word::Down), (&mut old, Word::Online)] {
         world.see(20_000);
         for by in [1, 2, 4, 5] {
