@@ -33,8 +33,8 @@ enum Step {
 }
 use Step::{Removed, Renamed, Synced};
 
-/// An entry of the log.
-const LOG: &[Step] = &[Synced("/cdb.sqlite-wal")];
+/// An entry of the log: at the hub that leads, which sends it before that, then at the replica.
+const LOG: &[Step] = &[Synced("/raft.sqlite-wal"), Synced("/cdb.sqlite-wal")];
 /// A file in a pool: what appears under its name has its content, and the name is durable.
 const VOLUME: &[Step] = &[Synced("/staging/"), Renamed("/volumes"), Synced("/volumes")];
 const VOLUME_GONE: &[Step] = &[Removed("/volumes"), Synced("/volumes")];
@@ -55,7 +55,7 @@ struct Made {
 }
 
 pub(super) fn everything_is_synchronised(world: &World) -> Result<()> {
-    let units = ["cluster", "storage", "storage-worker@default", "hypervisor"];
+    let units = ["hub", "cluster", "storage", "storage-worker@default", "hypervisor"];
     let pids = units.iter().map(|unit| Ok(world.node.unit_process(unit)?.pid)).collect::<Result<Vec<i32>>>()?;
     let tracer = Tracer::attach(&world.scratch("trace")?, &pids)?;
     let made = write(world);
