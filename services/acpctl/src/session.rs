@@ -38,7 +38,7 @@ impl Session {
         let format = global.output;
         let acp = if global.trace { acp.tracing(move |call| trace::say(format, &call)) } else { acp };
         let out = Output::new(format);
-        let mut session = Self { acp, is_elsewhere: None, is_agreed: global.yes, timeout, out };
+        let mut session = Self { acp, is_elsewhere: false, is_agreed: global.yes, timeout, out };
         if let Some(node) = &global.node {
             session.go_to(node).await?;
         }
