@@ -155,7 +155,8 @@ fn bursts(five: &Five) -> Result<()> {
     create(five, "burst")?;
     for _burst in 0..3 {
         five.lab().silence(crate::quorum::five::name(HOST)?)?;
-        thread::sleep(Duration::from_secs(2));
+        // That long nothing is heard of it.
+        thread::park_timeout(Duration::from_secs(2));
         five.heal()?;
         let (verb, state) = match seen(five, HOST, "burst")?.context("it is there")?["status"]["state"].as_str() {
             Some("running") => ("stop", "stopped"),

@@ -269,7 +269,10 @@ async fn lists_are_the_whole_clusters_and_say_what_is_not_known_here() {
         (run.status, lines[1][..2].to_vec(), lines[2][..2].to_vec()),
         (Some(0), vec!["far", "?"], vec!["near", "running"])
     );
-    assert_eq!(run.err, "states on other nodes (n2) are known there alone: acpctl --node n2 system list\n");
+    assert_eq!(
+        run.err,
+        "nothing was heard of the states on other nodes (n2); see: acpctl domain show, acpctl --node n2 system list\n"
+    );
     let listed = here.run("system list -o json").await.json();
     assert_eq!((&listed[0]["status"], &listed[0]["spec"]["node"]), (&Value::Null, &json!("n2")));
     let status = here.run("status -o json").await;

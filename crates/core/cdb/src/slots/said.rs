@@ -30,11 +30,14 @@ pub struct SlotId {
     pub facet: Facet,
 }
 
+/// What a slot says now, with the name of a reported object; none: nothing any more.
+pub type Now = Option<(Option<Arc<str>>, Arc<SlotRecord>)>;
+
 /// What was said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
-    /// Slots that were said or taken back, with the name of a reported object and what the slot says now; none: nothing any more.
-    pub slots: Vec<(SlotId, Option<(Option<Arc<str>>, Arc<SlotRecord>)>)>,
+    /// Slots that were said or taken back.
+    pub slots: Vec<(SlotId, Now)>,
     /// Reporters that stand by their states.
     pub confirmed: Vec<Arc<str>>,
     /// The slots are all there are: what is not among them is no more.
@@ -96,13 +99,13 @@ impl Slots {
         Said { slots, confirmed, is_whole: false, is_more: !self.said.slots.is_empty() }
     }
 
-    fn said_by(&self, id: &SlotId) -> Option<(Option<Arc<str>>, Arc<SlotRecord>)> {
+    fn said_by(&self, id: &SlotId) -> Now {
         let holder = self.holders.get(&id.uid).filter(|holder| holder.kind == id.kind)?;
         let slot = holder.slots.get(&(Arc::clone(&id.reporter), id.facet)).filter(|slot| slot.origin.is_none())?;
         Some((holder.name.clone(), Arc::clone(slot)))
     }
 
-    fn own_slots(&self) -> impl Iterator<Item = (SlotId, Option<(Option<Arc<str>>, Arc<SlotRecord>)>)> {
+    fn own_slots(&self) -> impl Iterator<Item = (SlotId, Now)> {
         let named = |name: &Option<Arc<str>>, slot: &Arc<SlotRecord>| Some((name.clone(), Arc::clone(slot)));
         self.holders.iter().flat_map(move |(uid, holder)| {
             let own = holder.slots.iter().filter(|(_, slot)| slot.origin.is_none());
