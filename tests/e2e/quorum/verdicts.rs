@@ -45,7 +45,6 @@ fn silence(five: &Five) -> Result<()> {
         until(five, leader, node, "online", ONLINE_MAX)?;
     }
     took.sort();
-    println!("from silence to the verdict: {took:?}");
     ensure!(five.leader()? == leader, "somebody else leads");
     ensure!(took[took.len() / 2] <= DOWN_MEDIAN_MAX, "the median of {took:?}");
     Ok(())

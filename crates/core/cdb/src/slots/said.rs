@@ -3,10 +3,7 @@
 //! **Invariant**: what is taken, applied in order, leads whoever applies it to what this node's reporters say; of each slot at most
 //! one note waits.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use acp_base::Uid;
 use acp_wire_model::{Kind, object::Facet};
@@ -31,7 +28,7 @@ pub struct SlotId {
 }
 
 /// What a slot says now, with the name of a reported object; none: nothing any more.
-pub type Now = Option<(Option<Arc<str>>, Arc<SlotRecord>)>;
+type Now = Option<(Option<Arc<str>>, Arc<SlotRecord>)>;
 
 /// What was said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,14 +122,5 @@ impl Slots {
             drop(self.take_back(&name, key));
         }
         self.reporters.remove(reporter);
-    }
-
-    /// How many slots each node has said, by the node; none: this one.
-    pub fn by_origin(&self) -> BTreeMap<Option<Uid>, usize> {
-        let mut counts = BTreeMap::new();
-        for reporter in self.reporters.values() {
-            *counts.entry(reporter.origin).or_default() += reporter.slots.len();
-        }
-        counts
     }
 }

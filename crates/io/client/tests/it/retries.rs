@@ -125,7 +125,7 @@ async fn a_conversation_that_is_half_over_is_not_used_again() {
     let listener = UnixListener::bind(folder.path().join("agent.sock")).expect("bound");
     let (answered, is_answered) = std::sync::mpsc::channel();
     let agent = std::thread::spawn(move || {
-        let open = json!({ "parameters": OpenReply { node: "n2".into(), here: None, hops: Vec::new() } });
+        let open = json!({ "parameters": OpenReply { node: "n2".into(), here: false, hops: Vec::new() } });
         let mut half_over = Vec::new();
         for _ in 0..2 {
             let (mut stream, _address) = listener.accept().expect("called");
@@ -153,7 +153,7 @@ async fn a_stream_and_an_upgrade_that_were_not_sent_are_begun_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let listener = UnixListener::bind(folder.path().join("agent.sock")).expect("bound");
     let agent = std::thread::spawn(move || {
-        let open = json!({ "parameters": OpenReply { node: "n2".into(), here: None, hops: Vec::new() } });
+        let open = json!({ "parameters": OpenReply { node: "n2".into(), here: false, hops: Vec::new() } });
         let mut kept = Vec::new();
         for answer in [None, Some(json!({ "objects": [], "index": 7 })), None, Some(json!({}))] {
             let (mut stream, _address) = listener.accept().expect("called");

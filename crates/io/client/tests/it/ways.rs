@@ -162,7 +162,7 @@ async fn what_came_with_the_agents_answer_is_not_lost() {
         let mut reader = std::io::BufReader::new(stream.try_clone().expect("cloned"));
         std::io::BufRead::read_until(&mut reader, 0, &mut call).expect("a call");
         assert!(String::from_utf8_lossy(&call).contains(Open::NAME));
-        let reply = json!({ "parameters": OpenReply { node: "n2".into(), here: None, hops: Vec::new() } });
+        let reply = json!({ "parameters": OpenReply { node: "n2".into(), here: false, hops: Vec::new() } });
         let failure = acp_base::Failure::new(Code::ResourceExhausted, "network is full");
         let early = json!({ "error": error::error_name(failure.code), "parameters": error::parameters(&failure) });
         stream.write_all(format!("{reply}\0{early}\0").as_bytes()).expect("written");

@@ -217,7 +217,7 @@ fn agent_router(heard: &Heard, cluster: Cluster, takes_root_key: bool, root_key:
     });
     router.upgrade::<agent::Open, _, _, _, _>(move |_call| {
         let reply = match cluster {
-            Cluster::Here => Ok((agent::OpenReply { node: "n1".into(), here: Some(true), hops: Vec::new() }, end)),
+            Cluster::Here => Ok((agent::OpenReply { node: "n1".into(), here: true, hops: Vec::new() }, end)),
             Cluster::Lost => Err(Failure::new(Code::DeadlineExceeded, "the control plane on n2 is not reached")),
             Cluster::None => Err(Failure::precondition("there is no cluster here")),
         };

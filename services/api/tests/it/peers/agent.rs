@@ -102,7 +102,7 @@ impl Agent {
         let away = |error: std::io::Error| Failure::unavailable(format!("{}: {error}", request.service));
         let mut stream = UnixStream::connect(&socket).await.map_err(away)?;
         act_for(&mut stream, &principal).await;
-        Ok((OpenReply { node, here: None, hops: Vec::new() }, stream))
+        Ok((OpenReply { node, here: false, hops: Vec::new() }, stream))
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn router(world: &World) -> Router {
 pub(crate) fn agent() -> Router {
     let mut router = Router::new();
     router.upgrade::<Open, _, _, _, _>(|_call| {
-        let reply = OpenReply { node: "test".to_owned(), here: Some(true), hops: Vec::new() };
+        let reply = OpenReply { node: "test".to_owned(), here: true, hops: Vec::new() };
         let serve = |near: Upgraded| -> Serving { Box::pin(async move { drop(near) }) };
         std::future::ready(Ok((reply, serve)))
     });
