@@ -107,6 +107,11 @@ impl Opened {
         !self.first.degraded.is_empty()
     }
 
+    /// Who answered.
+    pub(crate) const fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Who answered, the stream, and the first reply.
     pub(crate) fn into_parts(self) -> (Source, Stream, FollowReply) {
         (self.source, self.stream, self.first)

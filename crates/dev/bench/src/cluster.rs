@@ -54,6 +54,17 @@ impl Cluster {
         self.lab()?.kill(self.member(number)?.name, None)
     }
 
+    /// Lets none of a node's packets through.
+    pub(crate) fn silence(&mut self, number: usize) -> Result<()> {
+        let name = self.member(number)?.name;
+        self.lab.as_mut().context("the nodes were taken down")?.silence(name)
+    }
+
+    /// Ends every silence.
+    pub(crate) fn heal(&mut self) -> Result<()> {
+        self.lab.as_mut().context("the nodes were taken down")?.heal()
+    }
+
     /// Starts a node again and waits until it is ready and hears the control plane.
     pub(crate) fn start_again(&self, number: usize) -> Result<()> {
         let name = self.member(number)?.name;

@@ -9,6 +9,7 @@ pub mod bare_tls;
 pub mod catch_up;
 mod cluster;
 mod cpu;
+pub mod detect;
 mod etcd;
 pub mod failover_leader;
 pub mod figure;

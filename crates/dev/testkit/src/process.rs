@@ -79,8 +79,17 @@ pub fn status(pid: i32, field: &str) -> Result<String> {
 
 /// The proportional share of memory of a process in bytes: shared pages are divided among those that map them.
 pub fn pss_bytes(pid: i32) -> Result<u64> {
+    pss_line(pid, "Pss:")
+}
+
+/// That part of it that are pages of files: programs and libraries.
+pub fn pss_file_bytes(pid: i32) -> Result<u64> {
+    pss_line(pid, "Pss_File:")
+}
+
+fn pss_line(pid: i32, name: &str) -> Result<u64> {
     let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no line Pss")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no line {name}"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib << 10)
 }

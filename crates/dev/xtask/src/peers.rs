@@ -16,12 +16,14 @@ use crate::{
 };
 
 /// What a bench needs, by its name. LXD's are those of its dependencies that machines commonly lack.
-const PEERS: [(&str, &[&str]); 6] = [
+const PEERS: [(&str, &[&str]); 8] = [
     ("remote-call", &["nginx", "libnginx-mod-stream"]),
     ("spec-write", &["etcd-server"]),
     ("failover-leader", &["etcd-server"]),
     ("linear-read", &["etcd-server"]),
     ("local-read", &["etcd-server"]),
+    ("propagate", &["etcd-server"]),
+    ("detect", &["serf"]),
     (
         "api",
         &[

@@ -94,6 +94,9 @@ fn row(from: &Name, peer: &DomainPeer) -> Value {
 /// What is wrong on the way, the worst first.
 fn problem(peer: &DomainPeer) -> Option<String> {
     let offset = peer.clock_offset_ms.unwrap_or(0);
+    if peer.round_trip_us.is_none() {
+        return Some("no echo has come back yet".to_owned());
+    }
     if peer.unicast_loss_permille.is_some_and(|loss| loss >= 1_000) {
         return Some("unreachable: no echo comes back".to_owned());
     }
@@ -146,6 +149,7 @@ mod tests {
         assert_eq!(problem(&peer()), None);
         let cases = [
             (DomainPeer { unicast_loss_permille: Some(1_000), ..peer() }, "unreachable"),
+            (DomainPeer { unicast_loss_permille: None, round_trip_us: None, ..peer() }, "yet"),
             (DomainPeer { unicast_loss_permille: Some(105), ..peer() }, "10.5 %"),
             (DomainPeer { ring: Some(RingStateKind::Down), ..peer() }, "dead"),
             (DomainPeer { hears: false, ..peer() }, "one way: not from here to there"),

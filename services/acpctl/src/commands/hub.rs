@@ -93,7 +93,12 @@ fn show(session: &mut Session, status: &QuorumStatus) -> Result<u8, Failure> {
 }
 
 fn summary(status: &QuorumStatus) -> String {
-    let leader = status.leader.as_ref().map_or("none is known", |leader| leader.as_str());
+    let leader = match &status.leader {
+        None => "none is known".to_owned(),
+        Some(leader) if status.degraded.is_empty() => leader.to_string(),
+        // It may be this very node, cut off, which cannot know who leads the others by now.
+        Some(leader) => format!("{leader} was the last one known"),
+    };
     let learners = status.voters.iter().filter(|voter| voter.role == "learner").count();
     let mut out = format!(
         "Leader:      {leader}, term {}\nLog:         epoch {}, index {} by node {}\nVoters:      {} of {} wanted\n",

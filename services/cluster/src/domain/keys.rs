@@ -19,8 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often while a new key is not sealed with yet: it is sealed with once all who are there have said that they have it.
 const LOOK_OFTEN: Duration = Duration::from_millis(500);
 
-/// The pause after a look that failed, and the shortest one between two looks: what anybody may send to this node must not make
-/// it ask more often.
+/// The pause after a look that failed: the hubs may be of an earlier version that hands out none.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The shortest pause between two looks: what anybody may send to this node must not make it ask more often.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The keys of an epoch.
@@ -125,7 +127,7 @@ impl Keeper {
             Ok(keys) => keys,
             Err(failure) => {
                 tracing::debug!(reason = %failure, "no keys for datagrams");
-                return PAUSE;
+                return RETRY;
             }
         };
         let is_settled = keys.is_active && installed == Some(keys.newest.number());

@@ -13,7 +13,7 @@ use acp_wire_api::{
 use tokio::time::timeout;
 
 use crate::{
-    follower::{choice, restore},
+    follower::{Opened, choice, restore},
     intake::{Intake, Position, Proven, Refused},
     keys::Keys,
     source::{Source, Stream},
@@ -21,6 +21,10 @@ use crate::{
 
 /// How long the log may bring nothing that counts.
 const PROGRESS_MAX: Duration = Duration::from_secs(10);
+
+/// The same while there is another source to try: a hub that is just leaving the quorum, or coming into it, answers and brings
+/// nothing.
+const ALTERNATIVE_MAX: Duration = Duration::from_secs(2);
 
 /// How long a controller may take to say what was acknowledged.
 const READ_MAX: Duration = Duration::from_secs(5);
@@ -33,32 +37,53 @@ pub(super) struct Candidate {
     keys: Keys,
     source: Source,
     stream: Stream,
+    patience: Duration,
 }
 
 impl Candidate {
-    /// Follows the first of these sources that answers, to where the log ended when it was asked.
+    /// Follows the first of these sources that answers and brings the log, to where it ended when it was asked.
     pub(super) async fn follow(
         client: &Client,
         sources: &[Source],
         start: Position,
         controllers: &[ControllerKey],
     ) -> Result<Self, Failure> {
-        let opened = choice::first(client, sources, &start.request(false)).await.map_err(Failure::unavailable)?;
+        let mut left = sources.to_vec();
+        loop {
+            let opened = choice::first(client, &left, &start.request(false)).await.map_err(Failure::unavailable)?;
+            left.retain(|source| *source != *opened.source());
+            let patience = if left.is_empty() { PROGRESS_MAX } else { ALTERNATIVE_MAX };
+            match Self::follow_to_head(opened, start.clone(), controllers, patience).await {
+                Err(failure) if !left.is_empty() => {
+                    tracing::info!(reason = %failure, "another source of the log is tried");
+                }
+                followed => return followed,
+            }
+        }
+    }
+
+    async fn follow_to_head(
+        opened: Opened,
+        start: Position,
+        controllers: &[ControllerKey],
+        patience: Duration,
+    ) -> Result<Self, Failure> {
         let (source, stream, first) = opened.into_parts();
         let mut keys = Keys::default();
         keys.extend(controllers);
         let intake = Intake::new(source.trust(true), start);
-        let mut candidate = Self { state: State::default(), intake, keys, source, stream };
+        let mut candidate = Self { state: State::default(), intake, keys, source, stream, patience };
         let head = first.head;
         candidate.take(first).await?;
         candidate.reach(head.max(1)).await?;
+        candidate.patience = PROGRESS_MAX;
         Ok(candidate)
     }
 
     /// Follows until this index.
     pub(super) async fn reach(&mut self, index: u64) -> Result<(), Failure> {
         while self.state.index() < index {
-            let Ok(advanced) = timeout(PROGRESS_MAX, self.advance()).await else { return Err(self.stuck()) };
+            let Ok(advanced) = timeout(self.patience, self.advance()).await else { return Err(self.stuck()) };
             advanced?;
         }
         Ok(())
@@ -83,7 +108,7 @@ impl Candidate {
     }
 
     fn stuck(&self) -> Failure {
-        Failure::unavailable(format!("{} brings nothing that counts within {PROGRESS_MAX:?}", self.source))
+        Failure::unavailable(format!("{} brings nothing that counts within {:?}", self.source, self.patience))
     }
 
     /// What it is so far.

@@ -89,9 +89,10 @@ impl Peer {
         }
     }
 
-    /// Notes that it is asked now; a question that was still open is lost.
+    /// Notes that it is asked now; a question that was still open is lost. Before its first answer nothing is: it may have no key
+    /// yet, or not be there.
     pub(crate) fn ask(&mut self, now: BootInstant, wall: WallTime, token: u32) {
-        if self.pending.is_some() {
+        if self.pending.is_some() && self.trips.smoothed().is_some() {
             self.outcomes.push(false);
         }
         self.asked_at = Some(now);
