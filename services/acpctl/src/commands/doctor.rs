@@ -107,8 +107,8 @@ fn problem(peer: &DomainPeer) -> Option<String> {
         return Some(format!("{}.{} % of the echoes are lost", loss / 10, loss % 10));
     }
     if peer.is_heard != peer.hears {
-        let (from, to) = if peer.is_heard { ("from here to there", "back") } else { ("back from there", "there") };
-        return Some(format!("multicast passes one way: not {from}, only {to}"));
+        let ways = if peer.is_heard { "back, and not there" } else { "there, and not back" };
+        return Some(format!("multicast passes one way: {ways}"));
     }
     if peer.way == Way::Unicast {
         return Some("multicast does not pass; it is sent copies".to_owned());
@@ -152,8 +152,8 @@ mod tests {
             (DomainPeer { unicast_loss_permille: None, round_trip_us: None, ..peer() }, "yet"),
             (DomainPeer { unicast_loss_permille: Some(105), ..peer() }, "10.5 %"),
             (DomainPeer { ring: Some(RingStateKind::Down), ..peer() }, "dead"),
-            (DomainPeer { hears: false, ..peer() }, "one way: not from here to there"),
-            (DomainPeer { is_heard: false, ..peer() }, "one way: not back"),
+            (DomainPeer { hears: false, ..peer() }, "one way: back"),
+            (DomainPeer { is_heard: false, ..peer() }, "one way: there"),
             (DomainPeer { way: Way::Unicast, is_heard: false, hears: false, ..peer() }, "copies"),
             (DomainPeer { clock_offset_ms: Some(-86_400_000), ..peer() }, "behind"),
             (DomainPeer { round_trip_us: Some(90_000), ..peer() }, "90 ms"),
