@@ -221,14 +221,14 @@ impl Mover {
         let sources: Vec<_> =
             self.identity.controllers.iter().map(|controller| Source::Hub(controller.name.clone())).collect();
         let start = Position::start(cluster, Epoch::parse(epoch));
-        let mut candidate = Candidate::follow(&around.client, &sources, start, &self.identity.controllers).await?;
+        let node = self.identity.node;
+        let mut candidate =
+            Candidate::follow(&around.client, &sources, start, &self.identity.controllers, Some(node)).await?;
         // From here to the change-over nothing is declared in the old log: it would be left behind.
         let reason = "this node is entering a cluster: nothing is declared in between";
         around.following.close(Some(Failure::unavailable(reason)));
-        let node = self.identity.node;
         let known = replica.database().look(Clone::clone).await?;
         let name = known.get(node).map_or_else(|| self.identity.name.clone(), |record| record.name.clone());
-        candidate.catch_up(&around.client, node).await?;
         let is_same = known.identity().is_some_and(|identity| identity.cluster == cluster);
         let declared = declare::declare(&mut candidate, &around.client, &known, &name, is_same).await?;
         let before = known.epoch().map(Epoch::from).filter(|_| !is_same);
@@ -282,7 +282,7 @@ impl Mover {
         let image = alone_image(&known, node, &name, epoch, cluster).await?;
         own_hub::begin(&around.client, node, &name, image, &Epoch::from(epoch)).await?;
         let start = Position::start(cluster, Some(Epoch::from(epoch)));
-        let candidate = Candidate::follow(&around.client, &[Source::Own], start, &[]).await?;
+        let candidate = Candidate::follow(&around.client, &[Source::Own], start, &[], None).await?;
         let index = self.change_over(candidate.into_state(), replica).await?;
         self.keep(Identity { cluster: None, controllers: Vec::new(), intent: None, ..self.identity.clone() })?;
         tracing::info!(%cluster, taken, "this node goes on alone");

@@ -41,19 +41,29 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Follows the first of these sources that answers and brings the log, to where it ended when it was asked.
+    /// Follows the first of these sources that answers and brings the log, to where it ended when it was asked; for a node that is
+    /// a `member` there, until everything is here that was acknowledged anywhere.
     pub(super) async fn follow(
         client: &Client,
         sources: &[Source],
         start: Position,
         controllers: &[ControllerKey],
+        member: Option<Uid>,
     ) -> Result<Self, Failure> {
         let mut left = sources.to_vec();
         loop {
             let opened = choice::first(client, &left, &start.request(false)).await.map_err(Failure::unavailable)?;
             left.retain(|source| *source != *opened.source());
             let patience = if left.is_empty() { PROGRESS_MAX } else { ALTERNATIVE_MAX };
-            match Self::follow_to_head(opened, start.clone(), controllers, patience).await {
+            let following = async {
+                let mut candidate = Self::follow_to_head(opened, start.clone(), controllers, patience).await?;
+                if let Some(node) = member {
+                    candidate.catch_up(client, node).await?;
+                }
+                candidate.patience = PROGRESS_MAX;
+                Ok(candidate)
+            };
+            match following.await {
                 Err(failure) if !left.is_empty() => {
                     tracing::info!(reason = %failure, "another source of the log is tried");
                 }
@@ -76,7 +86,6 @@ impl Candidate {
         let head = first.head;
         candidate.take(first).await?;
         candidate.reach(head.max(1)).await?;
-        candidate.patience = PROGRESS_MAX;
         Ok(candidate)
     }
 
@@ -90,7 +99,7 @@ impl Candidate {
     }
 
     /// Follows until everything is here that was acknowledged anywhere, this node's admission with it.
-    pub(super) async fn catch_up(&mut self, client: &Client, node: Uid) -> Result<(), Failure> {
+    async fn catch_up(&mut self, client: &Client, node: Uid) -> Result<(), Failure> {
         let reply = self.service(client).deadline(READ_MAX).call::<ReadIndex>(Empty {}).await?;
         self.reach(reply.index).await?;
         let gone = || Failure::precondition(format!("node {node} is no member of the cluster that it is to enter"));
