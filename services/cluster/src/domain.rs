@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use acp_base::{BootInstant, Uid};
+use acp_base::{BootInstant, EpochId, Uid};
 use acp_core_cdb::Said;
 use acp_core_swim::{Output as RingOutput, Ring, State};
 use acp_core_sync::{Config, Effect, Mode, Origin, Sync, To};
@@ -78,6 +78,7 @@ pub(crate) struct Domain {
     held: watch::Sender<Option<Arc<ReportRingRequest>>>,
     incarnation: u64,
     cluster: Option<Uid>,
+    epoch: Option<EpochId>,
     replaced: u64,
     roster: Roster,
     sockets: Sockets,
@@ -114,6 +115,7 @@ impl Domain {
             held,
             incarnation,
             cluster: cluster.map(|(cluster, _)| cluster),
+            epoch: None,
             replaced,
             peers,
             sockets: Sockets::new(node, incarnation),
@@ -192,6 +194,10 @@ impl Domain {
         if let Some((_, epoch)) = peers.cluster {
             self.sync.set_epoch(epoch);
         }
+        let epoch = peers.cluster.map(|(_, epoch)| epoch);
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.rekey();
+        }
         if std::mem::replace(&mut self.replaced, peers.replaced) != peers.replaced {
             self.hearing.offer(now, &self.sync, &self.roster, None);
         }
@@ -216,12 +222,12 @@ impl Domain {
             count(sync.publish(now, key, Arc::clone(value)).err());
         }
         self.sync = sync;
-        self.sockets.rekey(None);
     }
 
+    /// Goes by the newest keys, if they are of the epoch that this node is in: those of another one may come first, or stay longer.
     fn rekey(&mut self) {
         let keys = self.keys.borrow_and_update().clone();
-        self.sockets.rekey(keys);
+        self.sockets.rekey(keys.filter(|keys| self.epoch.is_some_and(|epoch| keys.is_of(epoch))));
     }
 
     /// What this node's reporters have said goes to the others.
@@ -410,7 +416,7 @@ impl Domain {
 }
 
 /// The epoch of those who know none yet: nobody else is in it.
-const NOBODY: acp_base::EpochId = acp_base::EpochId { number: 0, id: Uid::from_u128(0) };
+const NOBODY: EpochId = EpochId { number: 0, id: Uid::from_u128(0) };
 
 fn clocks(now: BootInstant) -> Now {
     Now { boot: now, wall: wall_now() }

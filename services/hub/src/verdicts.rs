@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use acp_base::{BootInstant, Uid};
 use acp_core_swim::{
     Effect, State, Verdict, Verdicts,
-    rings::{RingId, assign},
+    rings::{DOMAIN, RingId, assign},
     verdict::Standing,
 };
 use acp_wire_api::hub::{self as api, ReportRingRequest, RingStateKind};
@@ -24,9 +24,6 @@ const LEARNING: Duration = Duration::from_secs(3);
 
 /// How long a report counts that is not repeated. Nodes repeat theirs every few seconds.
 const REPORT_MAX: Duration = Duration::from_secs(15);
-
-/// The domain of all nodes, as long as there is one.
-const DOMAIN: &str = "default";
 
 /// Who has reported.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,9 @@ use acp_base::Uid;
 
 use crate::timing::RING_MEMBERS_MAX;
 
+/// The domain of all nodes, as long as there is one: whoever computes rings must call it the same.
+pub const DOMAIN: &str = "default";
+
 /// A ring of one domain: the cuts that lead to it, as bits after a leading one. One ring alone is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RingId(pub u64);

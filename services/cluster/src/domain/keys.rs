@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acp_base::{Failure, from_hex};
+use acp_base::{EpochId, Failure, from_hex};
 use acp_io_datagram::{GroupKey, KeyRing, SECRET_BYTES};
 use acp_wire_api::hub::{SyncKey, SyncKeys, SyncKeysReply, SyncKeysRequest};
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{peers::Peers, proposer::Hubs};
+use crate::{epoch::Epoch, peers::Peers, proposer::Hubs};
 
 /// How often the keys are asked for when nothing suggests that there are others.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -50,6 +50,11 @@ impl KeySet {
     /// The number of the key to seal with.
     pub(super) fn seal(&self) -> u32 {
         self.ring().sealing().number()
+    }
+
+    /// Whether they count in this epoch.
+    pub(super) fn is_of(&self, epoch: EpochId) -> bool {
+        self.epoch == Epoch::from(epoch).as_str()
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -121,7 +126,9 @@ impl Keeper {
 
     /// Asks once; answers after what time to ask again.
     async fn look(&self) -> Duration {
-        let installed = self.told.borrow().as_ref().map(|keys| keys.newest.number());
+        let epoch = self.peers.borrow().cluster.map(|(_, epoch)| epoch);
+        let is_of_now = |keys: &&KeySet| epoch.is_some_and(|epoch| keys.is_of(epoch));
+        let installed = self.told.borrow().as_ref().filter(is_of_now).map(|keys| keys.newest.number());
         let asked = self.hubs.ask::<SyncKeys>(SyncKeysRequest { installed }).await;
         let keys = match asked.and_then(|reply| KeySet::try_from(&reply)) {
             Ok(keys) => keys,

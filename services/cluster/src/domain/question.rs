@@ -1,7 +1,7 @@
 //! What others of this service ask the driver.
 
 use acp_base::{BootInstant, Failure, Name, Uid};
-use acp_core_swim::State;
+use acp_core_swim::{State, rings::DOMAIN};
 use acp_io_daemon::boot_now;
 use acp_io_datagram::selftest;
 use acp_wire_api::{
@@ -10,7 +10,7 @@ use acp_wire_api::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Domain, roster::DOMAIN};
+use super::Domain;
 
 /// What is asked.
 #[derive(Debug)]

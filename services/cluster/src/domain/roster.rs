@@ -6,12 +6,9 @@ use std::{
 };
 
 use acp_base::{Name, Uid};
-use acp_core_swim::rings::{self, RingId};
+use acp_core_swim::rings::{DOMAIN, RingId, assign};
 
 use crate::peers::{Peer, Peers};
-
-/// The one domain there is: members that share no link are reached by unicast.
-pub(crate) const DOMAIN: &str = "default";
 
 /// The other members, and this node's ring.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +35,7 @@ impl Roster {
     pub(super) fn of(peers: &Peers) -> Self {
         let others = peers.all().map(|peer| (peer.uid, peer.clone())).collect();
         let awake: Vec<Uid> = peers.all().chain(&peers.me).filter(|peer| !peer.parked).map(|peer| peer.uid).collect();
-        let mine = rings::assign(DOMAIN, &awake).into_iter().find(|ring| ring.members.contains(&peers.node));
+        let mine = assign(DOMAIN, &awake).into_iter().find(|ring| ring.members.contains(&peers.node));
         let (ring, ring_members) = match mine {
             Some(ring) => (ring.id, ring.members.into_iter().collect()),
             // Who is set aside watches nobody and is watched by nobody.

@@ -59,10 +59,12 @@ impl Sockets {
     /// Where this node is in which cluster from now on.
     pub(super) fn place(&mut self, now: BootInstant, cluster: Option<Uid>, address: Option<SocketAddr>) {
         if self.cluster != cluster {
-            (self.cluster, self.seals) = (cluster, None);
+            self.seals = None;
         }
-        if self.wanted != address {
-            (self.wanted, self.endpoint, self.trouble, self.bind_at) = (address, None, None, now);
+        if (self.cluster, self.wanted) != (cluster, address) {
+            // Another cluster has another group on the same address.
+            (self.cluster, self.wanted) = (cluster, address);
+            (self.endpoint, self.trouble, self.bind_at) = (None, None, now);
         }
         self.bind(now);
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use acp_base::{BootInstant, Uid};
+use acp_wire_model::object::Facet;
 use serde_json::Value;
 
 use super::{
@@ -81,7 +82,7 @@ impl Slots {
             return Err(Refusal::invalid("data is no object, or nested too deep"));
         }
         let data = Json::new(&data);
-        self.check_heard(&reporter, uid, data.text().len())?;
+        self.check_heard(&reporter, (uid, facet), data.text().len())?;
         let of = self.reporters.entry(Arc::clone(&reporter));
         of.or_insert_with(|| Reporter { origin: Some(origin), ..Reporter::default() });
         let record = SlotRecord { reporter, origin: Some(origin), facet, incarnation, sequence, received: said, data };
@@ -93,7 +94,7 @@ impl Slots {
         let Some(known) = self.reporters.get(reporter).filter(|known| known.origin == Some(origin)) else { return };
         let slots = known.slots.clone();
         let reporter: Arc<str> = Arc::from(reporter);
-        for (uid, facet) in slots.into_iter().filter(|(_, facet)| *facet == acp_wire_model::object::Facet::Meta) {
+        for (uid, facet) in slots.into_iter().filter(|(_, facet)| *facet == Facet::Meta) {
             let holder = self.holders.get_mut(&uid);
             let slot = holder.and_then(|holder| holder.slots.get_mut(&(Arc::clone(&reporter), facet)));
             if let Some(slot) = slot.filter(|slot| slot.received < at) {
@@ -102,15 +103,19 @@ impl Slots {
         }
     }
 
-    fn check_heard(&self, reporter: &Arc<str>, uid: Uid, bytes: usize) -> Result<(), Refusal> {
+    /// What takes the place of an older value needs no more room than it has more bytes.
+    fn check_heard(&self, reporter: &Arc<str>, (uid, facet): (Uid, Facet), bytes: usize) -> Result<(), Refusal> {
         let Totals { slots, bytes: held, reported } = self.heard;
+        let holder = self.holders.get(&uid);
+        let old = holder.and_then(|holder| holder.slots.get(&(Arc::clone(reporter), facet)));
+        let old_bytes = old.map_or(0, |old| old.data.text().len());
         let is_new = !self.reporters.contains_key(reporter);
         for (what, needed, most) in [
             ("bytes in a slot", bytes, SLOT_BYTES_MAX),
             ("reporters", self.reporters.len() + usize::from(is_new), REPORTERS_MAX),
-            ("slots of others", slots + 1, SLOTS_MAX),
-            ("bytes of slots of others", held + bytes, SLOTS_BYTES_MAX),
-            ("reported objects of others", reported + usize::from(!self.holders.contains_key(&uid)), REPORTED_MAX),
+            ("slots of others", slots + usize::from(old.is_none()), SLOTS_MAX),
+            ("bytes of slots of others", held - old_bytes + bytes, SLOTS_BYTES_MAX),
+            ("reported objects of others", reported + usize::from(holder.is_none()), REPORTED_MAX),
         ] {
             if needed > most {
                 return Err(Refusal::exhausted(format!("{needed} {what}; at most {most} are held")));

@@ -100,6 +100,8 @@ fn garbage_and_floods_of_others_change_nothing_and_take_no_room_of_this_node() {
     let large = json!({"text": "x".repeat(limits::SLOT_BYTES_MAX - 100)});
     let taken = (0..2_000).filter(|number| world.db.hear(heard(1_000 + number, large.clone())).is_ok()).count();
     assert!((900..1_100).contains(&taken), "{taken} fit into {} bytes", limits::SLOTS_BYTES_MAX);
+    let again = world.db.hear(heard(1_000, json!({"text": "y".repeat(limits::SLOT_BYTES_MAX - 100)})));
+    assert_eq!(again, Ok(true), "a newer value takes the place of the one before, also where there is no more room");
     publish(&mut world, 1, 4, Some(large));
     assert!(world.db.get(Kind::Volume, &Key::Name("default/v4".into()), None).is_ok());
     for number in 0..2_000 {
