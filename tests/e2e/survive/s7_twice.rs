@@ -1,12 +1,13 @@
 //! S7: the same disk started twice: by one system, by two, and by hand with QEMU beside.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use acp_dev_testkit::{process, varlink::Conversation, wait_for};
+use acp_dev_testkit::{process, varlink::Conversation};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -92,8 +93,23 @@ fn qemus(world: &World) -> Result<Vec<String>> {
     Ok(units.map(|unit| format!("{} {}", unit["name"], unit["meta"]["pid"])).collect())
 }
 
-/// A process of our own that ends with this.
+/// A QEMU of our own on a disk; it ends with this.
 struct ByHand(Child);
+
+impl ByHand {
+    /// Starts it and returns when it holds the disk: it answers commands only when all its drives are open. Looking at the
+    /// disk instead with a tool of QEMU's would take the very lock that this one is after.
+    fn start(disk: &Path) -> Result<Self> {
+        let drive = format!("file={},format=qcow2,if=virtio", disk.display());
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-nodefaults", "-display", "none", "-S", "-qmp", "stdio", "-drive", &drive]);
+        let mut by_hand = Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        by_hand.0.stdin.as_mut().context("it has a standard input")?.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+        let mut said = BufReader::new(by_hand.0.stdout.take().context("it has a standard output")?).lines();
+        ensure!(said.any(|line| line.is_ok_and(|line| line.contains("\"return\""))), "QEMU by hand did not get the disk");
+        Ok(by_hand)
+    }
+}
 
 impl Drop for ByHand {
     fn drop(&mut self) {
@@ -105,14 +121,7 @@ impl Drop for ByHand {
 
 /// Somebody runs QEMU on the disk of a stopped system: the system is not started, and says why.
 fn by_hand_first(world: &World, disk: &Path) -> Result<()> {
-    let drive = format!("file={},format=qcow2,if=virtio", disk.display());
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-nodefaults", "-display", "none", "-S", "-drive", &drive]);
-    let by_hand = ByHand(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
-    wait_for("QEMU to hold the disk", LIMIT, || {
-        let info = Command::new("qemu-img").arg("info").arg(disk).output().map_err(|error| error.to_string())?;
-        if info.status.success() { Err("it is free") } else { Ok(()) }.map_err(str::to_owned)
-    })?;
+    let by_hand = ByHand::start(disk)?;
     let said = world.node.acpctl(&["system", "start", "one", "--wait"])?;
     ensure!(said.status != 0, "a system was started on a disk that is used: {}", said.stdout);
     ensure!(
