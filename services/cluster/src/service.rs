@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use handle::{Handle, Stood};
 
 use self::handle::{Look, Request};
-use crate::{epoch::Epoch, metrics, peers::Peers};
+use crate::{epoch::Epoch, metrics, peers::Peers, proposer::PROPOSALS_MAX};
 
 /// Requests waiting for the owner. Beyond it askers wait; the owner answers hundreds of thousands a second.
 const REQUESTS_MAX: usize = 1_024;
@@ -32,8 +32,9 @@ const PARKED_SWEEP: usize = 1_024;
 /// Callers waiting for an index to be applied.
 const WAITING_MAX: usize = 4_096;
 
-/// Objects remembered as single entries left them, for the proposers of those entries: some seconds of a busy node.
-const WRITTEN_MAX: usize = 8_192;
+/// Objects remembered as single entries left them, until the proposers of those entries have asked: as many as may be proposed
+/// at once. What others proposed is pushed out; with what belongs to it an object is 2 KB.
+const WRITTEN_MAX: usize = PROPOSALS_MAX;
 
 /// Where a replica stands.
 #[derive(Clone, Debug)]
@@ -171,7 +172,7 @@ impl Announcer {
 pub(crate) struct Service {
     database: Database,
     announcer: Announcer,
-    /// Objects as the newest entries left them, by the entries' indices.
+    /// Objects as the newest entries left them, by the entries' indices, unless their proposers have asked.
     written: VecDeque<(u64, Arc<Record>)>,
     boot: Uid,
     requests: mpsc::Receiver<Request>,
@@ -332,10 +333,10 @@ impl Service {
     }
 
     /// The object as the entry left it; where that is not remembered, as it is now.
-    fn written(&self, index: u64, uid: Uid) -> Option<Arc<Record>> {
+    fn written(&mut self, index: u64, uid: Uid) -> Option<Arc<Record>> {
         let found = self.written.binary_search_by_key(&index, |(index, _)| *index).ok();
-        let remembered = found.and_then(|at| self.written.get(at)).map(|(_, record)| record);
-        remembered.or_else(|| self.database.state().get(uid)).cloned()
+        let remembered = found.and_then(|at| self.written.remove(at)).map(|(_, record)| record);
+        remembered.or_else(|| self.database.state().get(uid).cloned())
     }
 
     fn reach(&mut self, index: u64, answer: oneshot::Sender<Result<(), Failure>>) {

@@ -15,11 +15,12 @@ use acp_base::{Uid, WallTime, to_hex};
 use acp_core_cdb::{Hash, checkpoint_message};
 use acp_io_daemon::wall_now;
 use acp_io_pki::CheckpointKey;
+use acp_io_raft::Status;
 use acp_wire_api::cluster::Checkpoint;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +33,12 @@ use crate::{
     seat::Seat,
 };
 
-/// How often a voter says how far it is when nothing happens; it says so at once when something does.
-const REPORT_PERIOD: Duration = Duration::from_millis(500);
+/// How often a voter says how far it is, whatever happens.
+const REPORT_PERIOD: Duration = Duration::from_millis(250);
+
+/// The least time between two things that are said: what happens after a rest is said at once, because a write through a node
+/// that has no vote waits for it. Each costs a signature, and frames from and to each voter.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What a voter tells the leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +55,33 @@ pub(crate) struct Report {
     /// What its clock shows.
     #[serde(default)]
     pub(crate) time: Option<WallTime>,
+}
+
+/// Who votes, and who leads them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Quorum {
+    leader: Option<Uid>,
+    is_led_here: bool,
+    voters: BTreeSet<Uid>,
+}
+
+impl Quorum {
+    /// Waits until it is another one than it was. Cancel-safe.
+    async fn becomes_another(&mut self, status: &mut watch::Receiver<Status>) {
+        let is_another = |now: &Status| {
+            (now.leader, now.is_leader()) != (self.leader, self.is_led_here) || now.voters != self.voters
+        };
+        let now = status.wait_for(is_another).await.ok().map(|now| Self {
+            leader: now.leader,
+            is_led_here: now.is_leader(),
+            voters: now.voters.clone(),
+        });
+        match now {
+            Some(now) => *self = now,
+            // The seat lives as long as this: both end at the drain.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// How far the voters are. Cheap to clone.
@@ -140,40 +172,47 @@ impl Spread {
         });
     }
 
-    /// Reports, counts and signs until the drain.
+    /// Reports, counts and signs until the drain: as things happen where there are nodes that wait for it, now and then where
+    /// all have votes, and follow their own hubs.
     pub(crate) async fn run(self, drain: CancellationToken) {
         let (mut position, mut reported) = (self.shared.replica.position(), self.shared.reported.subscribe());
         let mut status = self.shared.seat.status();
         let mut period = interval(REPORT_PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_due = true;
+        let (mut is_due, mut said, mut quorum) = (true, Instant::now(), Quorum::default());
         loop {
-            self.step(is_due);
+            if self.step(&quorum, is_due) {
+                said = Instant::now();
+            }
+            let is_waited_for = self.is_waited_for(&quorum);
             is_due = tokio::select! {
                 () = drain.cancelled() => return,
-                _changed = position.changed() => false,
-                _changed = reported.changed() => false,
-                _changed = status.changed() => true,
+                _changed = position.changed(), if is_waited_for => false,
+                _changed = reported.changed(), if is_waited_for => false,
+                () = quorum.becomes_another(&mut status) => true,
                 _tick = period.tick() => true,
             };
+            if !is_due {
+                sleep_until(said + PAUSE).await;
+            }
             position.mark_unchanged();
             reported.mark_unchanged();
-            status.mark_unchanged();
         }
     }
 
-    /// Says and counts what is new; what is not new, too, if that is due.
-    fn step(&self, is_due: bool) {
+    /// Whether a node has no vote: what it may be sent is up to here.
+    fn is_waited_for(&self, quorum: &Quorum) -> bool {
+        let snapshot = self.shared.replica.snapshot();
+        snapshot.state.members().keys().any(|member| !quorum.voters.contains(member))
+    }
+
+    /// Says and counts what is new; what is not new, too, if that is due. Answers whether anything was said.
+    fn step(&self, quorum: &Quorum, is_due: bool) -> bool {
         let at = *self.shared.replica.position().borrow();
-        let Some(here) = self.shared.replica.here().filter(|_| at.cluster.is_some()) else { return };
+        let Some(here) = self.shared.replica.here().filter(|_| at.cluster.is_some()) else { return false };
         self.shared.clocks.applied(at.time);
-        let (leader, voters) = {
-            let status = self.shared.seat.status();
-            let status = status.borrow();
-            (if status.is_leader() { Some(here) } else { status.leader }, status.voters.clone())
-        };
-        match leader {
-            Some(leader) if leader == here => self.count(here, &at, &voters, is_due),
+        match quorum.leader {
+            leader if quorum.is_led_here || leader == Some(here) => self.count(here, &at, &quorum.voters, is_due),
             Some(leader) => {
                 let watchers = self.shared.presence.watchers();
                 let (hash, silent_ms) = (at.hash.bytes(), self.shared.presence.silent_ms());
@@ -181,30 +220,32 @@ impl Spread {
                 // With names: who knows fewer fields passes over the others.
                 let body = rmp_serde::to_vec_named(&report).expect("numbers and ids can be written");
                 self.shared.seat.peers().tell(leader, Kind::Report, body);
+                true
             }
-            None => {}
+            None => false,
         }
     }
 
-    /// At the leader: what a majority has applied, signed and told.
-    fn count(&self, here: Uid, at: &Position, voters: &BTreeSet<Uid>, is_due: bool) {
-        let Some((index, hash)) = self.majority(here, at, voters) else { return };
+    /// At the leader: what a majority has applied, signed and told. Answers whether anything was.
+    fn count(&self, here: Uid, at: &Position, voters: &BTreeSet<Uid>, is_due: bool) -> bool {
+        let Some((index, hash)) = self.majority(here, at, voters) else { return false };
         let is_known = |held: &Option<Checkpoint>| {
             held.as_ref().is_some_and(|held| held.epoch == at.epoch_text() && held.index >= index)
         };
         let is_new = !is_known(&self.shared.checkpoint.borrow());
         if is_new {
-            let Some(checkpoint) = self.sign(at, index, hash) else { return };
+            let Some(checkpoint) = self.sign(at, index, hash) else { return false };
             self.shared.checkpoint.send_replace(Some(checkpoint));
         }
         if !is_new && !is_due {
-            return;
+            return false;
         }
-        let Some(checkpoint) = self.shared.checkpoint.borrow().clone() else { return };
+        let Some(checkpoint) = self.shared.checkpoint.borrow().clone() else { return false };
         let body = serde_json::to_vec(&checkpoint).expect("texts and numbers can be written");
         for voter in voters.iter().filter(|voter| **voter != here) {
             self.shared.seat.peers().tell(*voter, Kind::Checkpoint, body.clone());
         }
+        true
     }
 
     fn majority(&self, here: Uid, at: &Position, voters: &BTreeSet<Uid>) -> Option<(u64, Hash)> {

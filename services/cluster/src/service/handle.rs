@@ -110,7 +110,8 @@ impl Handle {
         self.ask(|answer| Request::Replace { state, answer }).await
     }
 
-    /// The object as the entry with this index left it, or as it is now if that was long ago; none if it is gone by now.
+    /// The object as the entry with this index left it, for its proposer, who asks once; as it is now if that was long ago; none
+    /// if it is gone by now.
     pub(crate) async fn written(&self, index: u64, uid: Uid) -> Result<Option<Arc<Record>>, Failure> {
         self.ask(|answer| Request::Written { index, uid, answer }).await
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// The longest frame. The largest is a piece of a snapshot, or some batches of entries.
@@ -10,6 +11,9 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Its length (big endian, of what follows), what it is, and which one.
 const LENGTH_BYTES: usize = 4;
 const HEAD_BYTES: usize = LENGTH_BYTES + 1 + 8;
+
+/// Room for reading: most frames come whole, and some at once.
+const READ_BYTES: usize = 8 << 10;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +60,12 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(super) struct Frames<R> {
     reader: R,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub(super) const fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new() }
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, buffer: BytesMut::new() }
     }
 
     /// The next frame. Cancel-safe.
@@ -70,6 +74,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             if let Some(frame) = self.take()? {
                 return Ok(frame);
             }
+            self.buffer.reserve(READ_BYTES);
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -86,12 +91,12 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);
         }
-        let rest = self.buffer.split_off(LENGTH_BYTES + length);
-        let frame = std::mem::replace(&mut self.buffer, rest);
+        self.buffer.advance(LENGTH_BYTES);
+        let mut frame = self.buffer.split_to(length);
+        let (byte, number) = (frame.get_u8(), frame.get_u64());
         let unknown = || io::Error::new(io::ErrorKind::InvalidData, "a frame of no known kind");
-        let kind = Kind::ALL.into_iter().find(|kind| kind.byte() == frame[LENGTH_BYTES]).ok_or_else(unknown)?;
-        let number = frame[LENGTH_BYTES + 1..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        Ok(Some(Frame { kind, number, body: frame[HEAD_BYTES..].to_vec() }))
+        let kind = Kind::ALL.into_iter().find(|kind| kind.byte() == byte).ok_or_else(unknown)?;
+        Ok(Some(Frame { kind, number, body: frame.to_vec() }))
     }
 }
 
