@@ -69,6 +69,13 @@ impl Five {
         &self.members[number - 1]
     }
 
+    /// A directory for a case's own files.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.dir.join("scratch").join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
     /// Runs `acpctl` on a node.
     pub(crate) fn acpctl(&self, number: usize, arguments: &[&str]) -> Result<Said> {
         node::acpctl(&self.member(number).layout, arguments)

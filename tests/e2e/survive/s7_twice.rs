@@ -104,9 +104,17 @@ impl ByHand {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-nodefaults", "-display", "none", "-S", "-qmp", "stdio", "-drive", &drive]);
         let mut by_hand = Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
-        by_hand.0.stdin.as_mut().context("it has a standard input")?.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+        by_hand
+            .0
+            .stdin
+            .as_mut()
+            .context("it has a standard input")?
+            .write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
         let mut said = BufReader::new(by_hand.0.stdout.take().context("it has a standard output")?).lines();
-        ensure!(said.any(|line| line.is_ok_and(|line| line.contains("\"return\""))), "QEMU by hand did not get the disk");
+        ensure!(
+            said.any(|line| line.is_ok_and(|line| line.contains("\"return\""))),
+            "QEMU by hand did not get the disk"
+        );
         Ok(by_hand)
     }
 }
