@@ -240,11 +240,17 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// What does not agree: on each node, among the nodes, and of what was acknowledged.
+    /// What does not agree: of guests, of what was acknowledged, and what nodes say.
     fn differences(&self, models: &[MutexGuard<'_, Model>], hurt: &BTreeSet<String>) -> Result<Vec<String>> {
-        let mut found = replicas::differences(self.five)?;
-        found.extend(self.guests.differences(self.five)?);
+        let mut found = self.guests.differences(self.five)?;
         found.extend(self.specs.differences(self.five)?);
+        found.extend(self.contradictions(models, hurt)?);
+        Ok(found)
+    }
+
+    /// What nodes say otherwise than another one, or than what is there.
+    fn contradictions(&self, models: &[MutexGuard<'_, Model>], hurt: &BTreeSet<String>) -> Result<Vec<String>> {
+        let mut found = replicas::differences(self.five)?;
         for number in NODES {
             let layout = &self.five.member(number).layout;
             let homes = self.sites.clients.iter().zip(models).filter(|(home, _)| **home == number);
@@ -277,7 +283,7 @@ impl<'a> Soak<'a> {
         self.specs.delete(self.five)?;
         self.guests.end(self.five)?;
         wait_for("nothing to be left", AGREE_LIMIT, || {
-            let mut left = self.differences(&[], &BTreeSet::new()).map_err(|error| format!("{error:#}"))?;
+            let mut left = self.contradictions(&[], &BTreeSet::new()).map_err(|error| format!("{error:#}"))?;
             for number in NODES {
                 let found = verify::leftovers(&self.five.member(number).layout);
                 left.extend(found.map_err(|error| format!("{error:#}"))?);

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use acp_dev_testkit::objects;
 use anyhow::{Context as _, Result};
+use serde_json::json;
 
 use super::{super::look::Seen, specs};
 use crate::{
@@ -49,13 +50,21 @@ impl Sites {
     /// Removes what these nodes have that they had not, so that the cases after find what they know.
     pub(super) fn strip(&self, five: &Five) -> Result<()> {
         for number in self.nodes().into_iter().filter(|number| *number != HOST) {
-            for what in ["image delete demo", "network delete default", "pool delete default"] {
+            for what in ["image delete demo", "network delete default"] {
                 let words: Vec<&str> = std::iter::once("--yes").chain(what.split(' ')).collect();
                 five.run(number, &words)?;
             }
+            delete_pool(five, number, "default")?;
         }
         Ok(())
     }
+}
+
+/// Deletes a pool of a node.
+pub(super) fn delete_pool(five: &Five, number: usize, name: &str) -> Result<()> {
+    let pool = objects::find(&five.member(number).layout, "pool", name)?.context("the pool is declared")?;
+    let asked = json!({ "kind": "pool", "uid": pool["uid"] });
+    five.call(number, "cluster", "acp.cluster.Delete", asked).map(drop)
 }
 
 /// Those of these objects that are at home on a node, and no specs of ours, from which nothing on a host follows.

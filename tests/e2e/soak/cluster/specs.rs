@@ -17,7 +17,10 @@ use acp_dev_testkit::objects;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::super::{ask::Answer, load::Shared, random::Random};
+use super::{
+    super::{ask::Answer, load::Shared, random::Random},
+    sites,
+};
 use crate::quorum::{
     Five,
     five::{NODES, ask},
@@ -275,7 +278,7 @@ impl Specs {
         for spec in self.clients.iter().flat_map(|client| lock(client).drain(..).collect::<Vec<_>>()) {
             drop(spec);
         }
-        five.run(1, &["--yes", "pool", "delete", POOL]).map(drop)
+        sites::delete_pool(five, 1, POOL)
     }
 }
 
