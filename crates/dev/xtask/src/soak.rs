@@ -26,7 +26,7 @@ enum What {
     Node,
     /// Five nodes with guests and a workload, for some minutes.
     Cluster,
-    /// The cases of five nodes that lose packets, each for some minutes.
+    /// The cases of five nodes that lose packets or fall silent, each for some minutes.
     Loss,
     /// The quorum's cases, each leader lost some times.
     Quorum,
@@ -88,7 +88,11 @@ pub(crate) fn soak(options: &Soak) -> Result<()> {
     match options.what {
         What::Node => at_random(&mut command, "node", options),
         What::Cluster => at_random(&mut command, "cluster", options),
-        What::Loss => drop(command.env("ACP_LOSS_SECONDS", seconds(options).to_string()).args(["--", "domain::s2_"])),
+        What::Loss => drop(command.env("ACP_LOSS_SECONDS", seconds(options).to_string()).args([
+            "--",
+            "domain::s2_",
+            "domain::s3_",
+        ])),
         What::Quorum => drop(command.env("ACP_QUORUM_ROUNDS", options.rounds.to_string()).args(["--", "quorum::"])),
         What::Mixed => {
             let commit = options.from.as_deref().context("--from says which version")?;
