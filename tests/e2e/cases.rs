@@ -34,7 +34,7 @@ pub(crate) fn all() -> Cases {
     Cases {
         node: cases,
         cluster: nodes::all().collect(),
-        quorum: domain::CASES.iter().copied().chain(quorum::all()).collect(),
+        quorum: domain::CASES.iter().chain(soak::OF_A_CLUSTER).copied().chain(quorum::all()).collect(),
     }
 }
 

@@ -200,10 +200,7 @@ impl Cluster {
 
     /// The sum of a daemon's samples whose line begins with this and has all of these words.
     pub(crate) fn metric(&self, at: At, noun: &str, name: &str, words: &[&str]) -> Result<f64> {
-        let reply = self.call(at, noun, "acp.daemon.GetMetrics", json!({}))?;
-        let text = reply["text"].as_str().context("metrics are text")?;
-        let lines = text.lines().filter(|line| line.starts_with(name) && words.iter().all(|word| line.contains(word)));
-        lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
+        metric(self.layout(at), noun, name, words)
     }
 
     /// Lets no packet through between these groups.
@@ -275,6 +272,14 @@ impl Cluster {
         let own = objects.iter().filter(|object| object["spec"]["node"] == at.name());
         Ok(own.filter_map(|object| object["name"].as_str().map(str::to_owned)).collect())
     }
+}
+
+/// The sum of a daemon's samples whose line begins with this and has all of these words.
+pub(crate) fn metric(layout: &Layout, noun: &str, name: &str, words: &[&str]) -> Result<f64> {
+    let reply = varlink::call(&layout.socket(noun), "acp.daemon.GetMetrics", json!({}))?;
+    let text = reply["text"].as_str().context("metrics are text")?;
+    let lines = text.lines().filter(|line| line.starts_with(name) && words.iter().all(|word| line.contains(word)));
+    lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
 }
 
 /// The guest from outside.

@@ -1,6 +1,10 @@
 //! The database everywhere: what a node says is known on every node, whatever becomes of datagrams. The numbers are lines of
 //! docs/operations/failures.md.
 
+mod flood;
+mod foreign;
+mod loss;
+
 use std::{
     net::{SocketAddr, UdpSocket},
     thread,
@@ -11,6 +15,7 @@ use acp_dev_testkit::wait_for;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use self::loss::Concluded;
 use crate::{
     harness::Case,
     quorum::{
@@ -24,15 +29,26 @@ pub(crate) const CASES: &[Case<Five>] = &[
     Case { name: "domain::what_a_node_says_is_known_on_every_node_with_reporter_and_age", run: known_everywhere },
     Case { name: "domain::a_cluster_service_that_was_killed_knows_and_is_known_again", run: killed },
     Case { name: "domain::s1_multicast_that_does_not_arrive_is_replaced_by_unicast", run: deaf },
+    Case { name: "domain::s2_a_tenth_of_the_packets_lost_changes_no_verdict", run: loss::a_tenth },
+    Case { name: "domain::s2_three_tenths_of_the_packets_lost_let_nobody_be_called_down", run: loss::three_tenths },
     Case { name: "domain::s3_a_node_that_falls_silent_again_and_again_is_followed", run: bursts },
     Case { name: "domain::s4_halves_that_were_cut_are_in_step_again", run: halves },
+    Case { name: "domain::s5_one_reporter_that_floods_delays_itself_alone", run: flood::one_reporter },
     Case { name: "domain::s6_what_no_member_has_sealed_is_refused_and_counted", run: strangers },
+    Case { name: "domain::s6_recorded_and_damaged_datagrams_and_those_of_others_are_refused", run: foreign::datagrams },
+    Case { name: "domain::s6_a_node_that_missed_two_keys_is_refused_and_repaired", run: foreign::key },
 ];
 
 /// After how long a node sends by unicast to one that its multicast does not reach: the promise.
 const FALL_BACK_MAX: Duration = Duration::from_secs(5);
 /// After how long everything is in step when a cut is healed: the promise.
 const IN_STEP_MAX: Duration = Duration::from_secs(5);
+/// How long a node falls silent, how often when that is all there is to do, and how often in the gate.
+const SILENCE: Duration = Duration::from_millis(1_900);
+const BURST_EVERY: Duration = Duration::from_secs(10);
+const BURSTS_IN_THE_GATE: u32 = 3;
+/// The longest silence that is never taken for a death.
+const TOLERATED: Duration = Duration::from_millis(2_200);
 /// What a busy machine adds.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -153,18 +169,31 @@ fn deaf(five: &Five) -> Result<()> {
 
 fn bursts(five: &Five) -> Result<()> {
     create(five, "burst")?;
-    for _burst in 0..3 {
+    let before = Concluded::so_far(five)?;
+    let (started, length, mut longest) = (Instant::now(), loss::length()?, Duration::ZERO);
+    for burst in 0.. {
+        let is_over = length.map_or(burst == BURSTS_IN_THE_GATE, |length| started.elapsed() >= length);
+        if is_over {
+            break;
+        }
+        let silent = Instant::now();
         five.lab().silence(crate::quorum::five::name(HOST)?)?;
-        // That long nothing is heard of it.
-        thread::park_timeout(Duration::from_secs(2));
+        // That long nothing is heard of it, and what making and ending it takes.
+        thread::park_timeout(SILENCE);
         five.heal()?;
+        longest = longest.max(silent.elapsed());
         let (verb, state) = match seen(five, HOST, "burst")?.context("it is there")?["status"]["state"].as_str() {
             Some("running") => ("stop", "stopped"),
             _ => ("start", "running"),
         };
         five.run(HOST, &["--yes", "system", verb, "burst", "--wait"])?;
         wait_state(five, &NODES, "burst", state, IN_STEP_MAX + GRACE)?;
+        if length.is_some() {
+            thread::park_timeout(BURST_EVERY.saturating_sub(silent.elapsed()));
+        }
     }
+    let concluded = Concluded::so_far(five)?.since(before);
+    ensure!(concluded.down == 0.0 || longest > TOLERATED, "silences of at most {longest:?}, and {concluded:?}");
     five.run(HOST, &["--yes", "system", "stop", "burst", "--wait"])?;
     delete(five, "burst")
 }

@@ -7,6 +7,7 @@
 //! **Invariant**: whatever was acknowledged is there until its end is acknowledged, and nothing else is.
 
 mod ask;
+mod cluster;
 mod conductor;
 mod failpoints;
 mod faults;
@@ -22,6 +23,7 @@ mod witness;
 
 use std::{process::ExitCode, time::Duration};
 
+pub(crate) use cluster::CASES as OF_A_CLUSTER;
 pub(crate) use random::Random;
 
 use anyhow::{Context as _, Result};
@@ -38,33 +40,50 @@ pub(crate) const CASES: &[Case] =
 /// How long a run in the gate breaks things; preparing and clearing up come on top.
 const SHORT: Duration = Duration::from_secs(15);
 
+/// What is soaked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Node,
+    Cluster,
+}
+
 /// What a soak is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    what: What,
     /// How long things are broken.
     time: Duration,
     seed: u64,
 }
 
 fn seed_2(world: &World) -> Result<()> {
-    conductor::run(world, Plan { time: SHORT, seed: 2 }, &|_progress| {}).map(drop)
+    conductor::run(world, Plan { what: What::Node, time: SHORT, seed: 2 }, &|_progress| {}).map(drop)
 }
 
 fn seed_3(world: &World) -> Result<()> {
-    conductor::run(world, Plan { time: SHORT, seed: 3 }, &|_progress| {}).map(drop)
+    conductor::run(world, Plan { what: What::Node, time: SHORT, seed: 3 }, &|_progress| {}).map(drop)
 }
 
 impl Plan {
-    /// What `cargo xtask soak` asks for: `ACP_SOAK=<seconds>,<seed>`.
+    /// What `cargo xtask soak` asks for: `ACP_SOAK=<node or cluster>,<seconds>,<seed>`.
     pub(crate) fn asked() -> Option<Self> {
         let text = std::env::var("ACP_SOAK").ok()?;
-        let (seconds, seed) = text.split_once(',')?;
-        Some(Self { time: Duration::from_secs(seconds.parse().ok()?), seed: seed.parse().ok()? })
+        let (what, numbers) = text.split_once(',')?;
+        let (seconds, seed) = numbers.split_once(',')?;
+        let what = if what == "cluster" { What::Cluster } else { What::Node };
+        Some(Self { what, time: Duration::from_secs(seconds.parse().ok()?), seed: seed.parse().ok()? })
     }
 
-    /// Soaks a node of its own.
-    #[expect(clippy::print_stdout, reason = "what a soak says is its result")]
+    /// Soaks a node or a cluster of its own.
     pub(crate) fn run(self) -> ExitCode {
+        match self.what {
+            What::Node => self.run_node(),
+            What::Cluster => cluster::run_alone(self),
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "what a soak says is its result")]
+    fn run_node(self) -> ExitCode {
         println!("soak of {} s with seed {}", self.time.as_secs(), self.seed);
         match self.run_on_own_node() {
             Ok(table) => {

@@ -171,9 +171,14 @@ impl World {
 
     /// The node's units by name.
     pub(crate) fn units(&self) -> Result<Vec<Value>> {
-        let mut reply = self.call("framework", "acp.framework.ListUnits", json!({}))?;
-        Ok(reply["units"].as_array_mut().context("no list of units")?.drain(..).collect())
+        units(self.node.layout())
     }
+}
+
+/// A node's units by name.
+pub(crate) fn units(layout: &Layout) -> Result<Vec<Value>> {
+    let mut reply = varlink::call(&layout.socket("framework"), "acp.framework.ListUnits", json!({}))?;
+    Ok(reply["units"].as_array_mut().context("no list of units")?.drain(..).collect())
 }
 
 impl Stage for World {

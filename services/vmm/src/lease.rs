@@ -193,9 +193,10 @@ impl Keeper {
     async fn let_run(&mut self) -> bool {
         match self.state() {
             _ if !self.has_paused => return true,
-            MachineState::Paused => {}
+            // A machine that was stopped says for a moment yet that it runs; one that runs takes this for nothing.
+            MachineState::Paused | MachineState::Running => {}
             MachineState::Connecting | MachineState::Prelaunch => return true,
-            MachineState::Running | MachineState::Shutdown | MachineState::Gone => return self.paused(false),
+            MachineState::Shutdown | MachineState::Gone => return self.paused(false),
         }
         info!("the lease was renewed: the processors run again");
         self.act("cont").await && self.paused(false)

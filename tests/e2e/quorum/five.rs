@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Answer, answer, kept, plan},
+    cluster::{Answer, answer, kept, metric, plan},
     harness::Stage,
     world::World,
 };
@@ -69,6 +69,13 @@ impl Five {
         &self.members[number - 1]
     }
 
+    /// A directory for a case's own files.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.dir.join("scratch").join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
     /// Runs `acpctl` on a node.
     pub(crate) fn acpctl(&self, number: usize, arguments: &[&str]) -> Result<Said> {
         node::acpctl(&self.member(number).layout, arguments)
@@ -103,6 +110,11 @@ impl Five {
     /// What the cluster service of a node says of itself.
     pub(crate) fn status(&self, number: usize) -> Result<Value> {
         self.call(number, "cluster", "acp.cluster.GetStatus", json!({}))
+    }
+
+    /// The sum of a daemon's samples whose line begins with this and has this word.
+    pub(crate) fn metric(&self, number: usize, noun: &str, name: &str, word: &str) -> Result<f64> {
+        metric(&self.member(number).layout, noun, name, &[word])
     }
 
     /// What the hub of a node says of the voters.

@@ -1,10 +1,11 @@
 //! Asking the node as an operator does, and what an answer means.
 
-use acp_dev_testkit::node::Said;
+use acp_dev_testkit::{
+    Layout,
+    node::{self, Said},
+};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-
-use crate::world::World;
 
 /// How long one operation may take. Longer than a frozen daemon needs to be replaced by its watchdog (15 s) and the call to
 /// end by its own deadline (30 s) after that.
@@ -54,15 +55,15 @@ impl Answer {
 }
 
 /// Runs `acpctl` with these words and reads how it ended.
-pub(super) fn ask(world: &World, words: &[String]) -> Result<Answer> {
+pub(super) fn ask(layout: &Layout, words: &[String]) -> Result<Answer> {
     let words = ["-o", "json", "--timeout", PATIENCE].into_iter().chain(words.iter().map(String::as_str));
-    let said = world.node.acpctl(&words.collect::<Vec<_>>())?;
+    let said = node::acpctl(layout, &words.collect::<Vec<_>>())?;
     if said.status == 0 { Ok(Answer::Done) } else { failure(&said) }
 }
 
 /// Runs `acpctl`, which has to succeed.
-pub(super) fn must(world: &World, words: &[String]) -> Result<()> {
-    let answer = ask(world, words)?;
+pub(super) fn must(layout: &Layout, words: &[String]) -> Result<()> {
+    let answer = ask(layout, words)?;
     ensure!(answer == Answer::Done, "acpctl {}: {}", words.join(" "), answer.brief());
     Ok(())
 }

@@ -12,14 +12,13 @@ use acp_dev_testkit::wait_for;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
-    Plan,
-    ask::must,
-    failpoints,
+    Plan, failpoints,
     faults::{self, Fault},
-    load::{self, Shared},
-    model::{Belief, Kind, Model, Power},
+    load::{self, Door, Shared},
+    look,
+    model::{Kind, Model},
     random::Random,
-    tight::Tight,
+    tight::{self, Tight},
     verify,
     witness::Witness,
 };
@@ -67,7 +66,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Soaks and answers the closing table; a failure says what did not hold, and the last events.
 pub(super) fn run(world: &World, plan: Plan, say: &dyn Fn(&str)) -> Result<String> {
     let soak = Soak::prepare(world)?;
-    let before = verify::footprint(world)?;
+    let before = verify::footprint(world.node.layout())?;
     let result = soak.conduct(plan, say);
     let result = match (result, soak.shared.journal.defects()) {
         (result, None) => result,
@@ -92,7 +91,7 @@ impl<'a> Soak<'a> {
             world,
             witness: Witness::make(world)?,
             tight,
-            shared: Shared::new(disk),
+            shared: Shared::new(disk, (0..load::CLIENTS).map(|client| Model::new(client, Some(tight::POOL)))),
             hurt: Mutex::default(),
             index: Mutex::default(),
             longest_agreement: Mutex::default(),
@@ -109,7 +108,7 @@ impl<'a> Soak<'a> {
     /// A fault may have ended any system's guest.
     pub(super) fn hurt_all(&self) {
         for client in 0..load::CLIENTS {
-            let names = Model::new(client).items.into_iter().filter(|item| item.kind == Kind::System);
+            let names = Model::new(client, None).items.into_iter().filter(|item| item.kind == Kind::System);
             names.for_each(|item| self.hurt(&item.name));
         }
     }
@@ -118,7 +117,8 @@ impl<'a> Soak<'a> {
         thread::scope(|scope| {
             for client in 0..load::CLIENTS {
                 let random = Random::stream(plan.seed, u64::try_from(client).unwrap_or_default() + 1);
-                scope.spawn(move || load::work(self.world, &self.shared, client, random));
+                let door = Door::own(self.world.node.layout());
+                scope.spawn(move || load::work(&door, &self.shared, client, random));
             }
             scope.spawn(|| self.witness.watch(self.world, &self.shared.journal, &self.shared.stop));
             let result = self.break_things(plan, say);
@@ -177,18 +177,21 @@ impl<'a> Soak<'a> {
     /// Has everybody pause, waits until all agree, and takes in what was unclear.
     fn agree(&self) -> Result<()> {
         let pause = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let mut guards: Vec<MutexGuard<'_, Model>> = self.shared.models.iter().map(lock).collect();
-        let mut models: Vec<&mut Model> = guards.iter_mut().map(|guard| &mut **guard).collect();
+        let mut models: Vec<MutexGuard<'_, Model>> = self.shared.models.iter().map(lock).collect();
         failpoints::disarm(self.world)?;
         let began = Instant::now();
         faults::wait_ready(self.world)?;
         let hurt = lock(&self.hurt).clone();
-        wait_for("everything to agree", AGREE_LIMIT, || match verify::differences(self.world, &models, &hurt) {
+        let layout = self.world.node.layout();
+        let differences = |models: &[MutexGuard<'_, Model>]| {
+            verify::differences(layout, look::objects(layout)?, models.iter().map(|model| &**model), &hurt)
+        };
+        wait_for("everything to agree", AGREE_LIMIT, || match differences(&models) {
             Ok(found) if found.is_empty() => Ok(()),
             Ok(found) => Err(found.join("\n    ")),
             Err(error) => Err(format!("{error:#}")),
         })?;
-        verify::learn(self.world, &mut models)?;
+        verify::learn(&look::objects(layout)?, models.iter_mut().map(|model| &mut **model));
         self.check_log()?;
         lock(&self.hurt).clear();
         let took = began.elapsed();
@@ -202,7 +205,7 @@ impl<'a> Soak<'a> {
 
     fn check_log(&self) -> Result<()> {
         let mut index = lock(&self.index);
-        *index = verify::log(self.world, *index).map_err(anyhow::Error::msg)?;
+        *index = verify::log(self.world.node.layout(), *index).map_err(anyhow::Error::msg)?;
         Ok(())
     }
 
@@ -221,44 +224,21 @@ impl<'a> Soak<'a> {
     /// Deletes everything; nothing may be left. Answers how the daemons have grown.
     fn end(&self, before: &std::collections::BTreeMap<String, (usize, u64)>) -> Result<String> {
         for model in &self.shared.models {
-            self.delete_all(&mut lock(model))?;
+            load::delete_all(self.world.node.layout(), &mut lock(model))?;
         }
         self.witness.end(self.world)?;
         Tight::end(self.world)?;
-        let nothing: [&mut Model; 0] = [];
+        let layout = self.world.node.layout();
         wait_for("nothing to be left", AGREE_LIMIT, || {
-            let found =
-                verify::differences(self.world, &nothing, &BTreeSet::new()).map_err(|error| format!("{error:#}"))?;
-            let left = verify::leftovers(self.world).map_err(|error| format!("{error:#}"))?;
+            let left = verify::leftovers(layout).map_err(|error| format!("{error:#}"))?;
+            let found = look::objects(layout)
+                .and_then(|objects| verify::differences(layout, objects, std::iter::empty(), &BTreeSet::new()))
+                .map_err(|error| format!("{error:#}"))?;
             if found.is_empty() && left.is_empty() { Ok(()) } else { Err([found, left].concat().join("\n    ")) }
         })?;
         self.check_log()?;
         failpoints::end(self.world)?;
-        growth(before, &verify::footprint(self.world)?)
-    }
-
-    /// Clones before their sources, systems before their networks.
-    fn delete_all(&self, model: &mut Model) -> Result<()> {
-        let rank = |kind: Kind| match kind {
-            Kind::System => 0,
-            Kind::Volume => 1,
-            Kind::Image | Kind::Network => 2,
-        };
-        let mut left: Vec<_> = model.items.drain(..).filter(|item| item.belief == Belief::Present).collect();
-        left.sort_by_key(|item| rank(item.kind));
-        while !left.is_empty() {
-            let is_source = |name: &String| left.iter().any(|other| other.source.as_ref() == Some(name));
-            let at = left.iter().position(|item| !is_source(&item.name)).context("clones of each other")?;
-            let item = left.remove(at);
-            let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-            let (noun, name) = (item.kind.noun(), &item.name);
-            if item.power == Power::On {
-                must(self.world, &words(format!("--yes system stop {name} --wait")))?;
-            }
-            let wait = if item.kind == Kind::System { " --wait" } else { "" };
-            must(self.world, &words(format!("--yes {noun} delete {name}{wait}")))?;
-        }
-        Ok(())
+        growth(before, &verify::footprint(self.world.node.layout())?)
     }
 
     fn summary(&self, plan: Plan, growth: &str) -> String {
@@ -273,7 +253,7 @@ impl<'a> Soak<'a> {
 }
 
 /// A disk that can be told from other files: a boot sector's mark and nothing else.
-fn boot_disk() -> Vec<u8> {
+pub(super) fn boot_disk() -> Vec<u8> {
     let mut disk = vec![0; DISK_BYTES];
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
     disk

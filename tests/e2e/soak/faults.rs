@@ -145,7 +145,7 @@ fn kill_one(world: &World, prefix: &str, random: &mut Random) -> Result<Option<S
 
 /// The systems that run, the witness aside, with the names of their units.
 fn guests(world: &World) -> Result<Vec<(String, String)>> {
-    let systems = patiently("the list of objects", || look::objects(world))?
+    let systems = patiently("the list of objects", || look::objects(world.node.layout()))?
         .into_iter()
         .filter(|seen| seen.kind == "system" && seen.name != witness::NAME);
     let running = systems.filter(|seen| seen.state() == "running");
@@ -261,7 +261,7 @@ fn in_namespace(world: &World, program: &str, words: &[&str]) -> Result<String> 
 }
 
 fn network(world: &World, name: &str) -> Result<look::Seen> {
-    let objects = patiently("the list of objects", || look::objects(world))?;
+    let objects = patiently("the list of objects", || look::objects(world.node.layout()))?;
     let found = objects.into_iter().find(|seen| seen.kind == "network" && seen.name == name);
     found.with_context(|| format!("the network {name} is lost"))
 }
@@ -300,7 +300,7 @@ fn remove_lease(world: &World, random: &mut Random) -> Result<Option<String>> {
     }
     let mac = name.replace('-', ":");
     wait_for(&format!("the file {} again", file.display()), LIMIT, || {
-        let objects = look::objects(world).map_err(|error| format!("{error:#}"))?;
+        let objects = look::objects(world.node.layout()).map_err(|error| format!("{error:#}"))?;
         let is_used = objects.iter().any(|seen| seen.kind == "system" && seen.spec.to_string().contains(&mac));
         if file.exists() || !is_used { Ok(()) } else { Err("it is missing".to_owned()) }
     })?;

@@ -8,21 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acp_dev_testkit::process::Identity;
+use acp_dev_testkit::{Layout, process::Identity};
 use anyhow::{Context as _, Result};
 
 use super::{
-    ask::{Answer, ask},
+    ask::{Answer, ask, must},
     journal::Journal,
-    model::{Item, Kind, Model, Power, Verb},
+    look,
+    model::{Belief, Item, Kind, Model, Power, Verb},
     random::Random,
     stop::Stop,
 };
-use crate::world::World;
 
 /// Clients at once: with the witness as many guests as two processors can emulate.
 pub(super) const CLIENTS: usize = 3;
-/// The longest pause of a client while the node is down.
+/// The pause of a client while the node is down, or who could help is not there.
 const AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// Sizes of volumes in MiB, by which they grow, too.
 const STEP_MIB: u64 = 4;
@@ -44,20 +44,52 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(disk: String) -> Self {
+    pub(super) fn new(disk: String, models: impl Iterator<Item = Model>) -> Self {
         Self {
             journal: Journal::new(),
             stop: Stop::default(),
             gate: RwLock::default(),
             is_away: AtomicBool::new(false),
-            models: (0..CLIENTS).map(|client| Mutex::new(Model::new(client))).collect(),
+            models: models.map(Mutex::new).collect(),
             disk,
         }
     }
 }
 
+/// The way of a client to the node that its objects are on.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    home: Layout,
+    /// Its name, if others are asked to pass things on.
+    name: Option<String>,
+    /// The nodes that are asked, each as likely as another.
+    asked: Vec<Layout>,
+}
+
+impl Door {
+    /// The node itself is asked.
+    pub(super) fn own(home: &Layout) -> Self {
+        Self { home: home.clone(), name: None, asked: vec![home.clone()] }
+    }
+
+    /// Any of these is asked, and passes on to the node of this name what it does not do itself.
+    pub(super) fn any(home: &Layout, name: String, asked: Vec<Layout>) -> Self {
+        Self { home: home.clone(), name: Some(name), asked }
+    }
+
+    /// Who is asked this time, and in which words.
+    fn enter(&self, words: &[String], random: &mut Random) -> (&Layout, Vec<String>) {
+        let to = self.name.iter().flat_map(|name| ["--node".to_owned(), name.clone()]);
+        // A stream of decisions stays the same whether or not there is a choice.
+        let drawn = if self.asked.len() > 1 { random.pick(&self.asked) } else { self.asked.first() };
+        // A file lies on one node, and is handed over there.
+        let asked = drawn.filter(|_node| !words.iter().any(|word| word == "import")).unwrap_or(&self.home);
+        (asked, to.chain(words.iter().cloned()).collect())
+    }
+}
+
 /// Works until the soak is over or something contradicts what was acknowledged.
-pub(super) fn work(world: &World, shared: &Shared, client: usize, mut random: Random) {
+pub(super) fn work(door: &Door, shared: &Shared, client: usize, mut random: Random) {
     while !shared.stop.wait_for_end(Duration::ZERO) {
         if shared.is_away.load(Ordering::SeqCst) {
             shared.stop.wait_for_end(AWAY_PAUSE);
@@ -65,7 +97,7 @@ pub(super) fn work(world: &World, shared: &Shared, client: usize, mut random: Ra
         }
         let pass = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
         let mut model = shared.models[client].lock().unwrap_or_else(PoisonError::into_inner);
-        let result = operate(world, shared, client, &mut model, &mut random);
+        let result = operate(door, shared, client, &mut model, &mut random);
         drop((model, pass));
         if let Err(error) = result {
             shared.journal.defect(format!("client {client}: {error:#}"));
@@ -74,12 +106,16 @@ pub(super) fn work(world: &World, shared: &Shared, client: usize, mut random: Ra
     }
 }
 
-fn operate(world: &World, shared: &Shared, client: usize, model: &mut Model, random: &mut Random) -> Result<()> {
+fn operate(door: &Door, shared: &Shared, client: usize, model: &mut Model, random: &mut Random) -> Result<()> {
     let (at, verb) = random.weighed(&model.choices()).context("there is always something to do")?;
     let plan = Plan::of(model, at, verb, client, &shared.disk, random);
     let began = Instant::now();
-    let answer = ask(world, &plan.words)?;
-    let (took, line) = (began.elapsed(), plan.words.join(" "));
+    let (asked, words) = door.enter(&plan.words, random);
+    let answer = ask(asked, &words)?;
+    let (took, line) = (began.elapsed(), words.join(" "));
+    if matches!(&answer, Answer::Failed { code, .. } if code == "Unavailable") {
+        shared.stop.wait_for_end(AWAY_PAUSE);
+    }
     let end = match &answer {
         Answer::Done => "ok",
         Answer::Failed { code, .. } => code,
@@ -94,7 +130,7 @@ fn operate(world: &World, shared: &Shared, client: usize, model: &mut Model, ran
         )
         .map_err(|why| anyhow::anyhow!("{line}: {why}"))?;
     if verb == Verb::Start && answer == Answer::Done {
-        model.items[at].qemu = process(world, &model.items[at].name);
+        model.items[at].qemu = process(&door.home, &model.items[at].name);
     }
     Ok(())
 }
@@ -105,8 +141,9 @@ fn is_answer_of_the_model(answer: &Answer) -> bool {
 }
 
 /// The process of a system that was started just now; nothing if that cannot be told.
-fn process(world: &World, name: &str) -> Option<Identity> {
-    let status = world.show(name).ok()?.status;
+fn process(layout: &Layout, name: &str) -> Option<Identity> {
+    let objects = look::objects(layout).ok()?;
+    let status = &objects.iter().find(|seen| seen.kind == "system" && seen.name == name)?.status;
     let pid = status["pid"].as_i64().filter(|_pid| status["state"] == "running")?;
     Identity::of(i32::try_from(pid).ok()?)
 }
@@ -132,7 +169,7 @@ impl Plan {
         let line = match (verb, item.kind) {
             (Verb::Create, Kind::System) => {
                 let own = model.items.iter().find(|item| item.kind == Kind::Network);
-                let own = own.filter(|own| own.belief == super::model::Belief::Present && random.below(2) == 0);
+                let own = own.filter(|own| own.belief == Belief::Present && random.below(2) == 0);
                 let network = own.map_or("default", |own| own.name.as_str());
                 plan.network = Some(network.to_owned());
                 format!("system create {name} --image demo --memory 64MiB --network {network} --wait")
@@ -184,4 +221,28 @@ impl Plan {
             Verb::Delete => item.deleted(answer),
         }
     }
+}
+
+/// Deletes what a client has left: clones before their sources, systems before their networks.
+pub(super) fn delete_all(layout: &Layout, model: &mut Model) -> Result<()> {
+    let rank = |kind: Kind| match kind {
+        Kind::System => 0,
+        Kind::Volume => 1,
+        Kind::Image | Kind::Network => 2,
+    };
+    let mut left: Vec<_> = model.items.drain(..).filter(|item| item.belief == Belief::Present).collect();
+    left.sort_by_key(|item| rank(item.kind));
+    while !left.is_empty() {
+        let is_source = |name: &String| left.iter().any(|other| other.source.as_ref() == Some(name));
+        let at = left.iter().position(|item| !is_source(&item.name)).context("clones of each other")?;
+        let item = left.remove(at);
+        let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (noun, name) = (item.kind.noun(), &item.name);
+        if item.power == Power::On {
+            must(layout, &words(format!("--yes system stop {name} --wait")))?;
+        }
+        let wait = if item.kind == Kind::System { " --wait" } else { "" };
+        must(layout, &words(format!("--yes {noun} delete {name}{wait}")))?;
+    }
+    Ok(())
 }

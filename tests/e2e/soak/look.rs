@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use acp_dev_testkit::{cgroup, varlink::Conversation};
+use acp_dev_testkit::{
+    Layout, cgroup,
+    varlink::{self, Conversation},
+};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-
-use crate::world::World;
 
 /// The longest list of objects read, in batches: far more than a soak makes.
 const BATCHES_MAX: usize = 1_000;
@@ -34,8 +35,8 @@ impl Seen {
 }
 
 /// Every object of every kind.
-pub(super) fn objects(world: &World) -> Result<Vec<Seen>> {
-    let mut conversation = Conversation::open(&world.node.socket("cluster"))?;
+pub(super) fn objects(layout: &Layout) -> Result<Vec<Seen>> {
+    let mut conversation = Conversation::open(&layout.socket("cluster"))?;
     conversation.send(&json!({ "method": "acp.cluster.List", "parameters": {}, "more": true }))?;
     let mut found = Vec::new();
     for _batch in 0..BATCHES_MAX {
@@ -67,8 +68,8 @@ fn seen(object: &Value) -> Option<Seen> {
 }
 
 /// A daemon's jobs that have not ended.
-pub(super) fn unfinished(world: &World, noun: &str) -> Result<Vec<String>> {
-    let reply = world.call(noun, "acp.jobs.List", json!({}))?;
+pub(super) fn unfinished(layout: &Layout, noun: &str) -> Result<Vec<String>> {
+    let reply = varlink::call(&layout.socket(noun), "acp.jobs.List", json!({}))?;
     let jobs = reply["jobs"].as_array().context("no list of jobs")?.iter();
     let open = jobs.filter(|job| job["state"] == "running");
     Ok(open.map(|job| format!("job {} {} is at {:?}", job["verb"], job["object_name"], job["step"])).collect())
@@ -82,9 +83,9 @@ pub(super) fn names(directory: &Path) -> BTreeSet<String> {
 }
 
 /// The units that have a control group, in each hierarchy.
-pub(super) fn groups(world: &World) -> Vec<BTreeSet<String>> {
+pub(super) fn groups(layout: &Layout) -> Vec<BTreeSet<String>> {
     let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).collect::<Vec<_>>();
-    let folders = cgroup::folders(&world.node.layout().name());
+    let folders = cgroup::folders(&layout.name());
     let units = folders.iter().map(|folder| {
         let groups = entries(folder).into_iter().filter(|entry| entry.path().is_dir());
         groups.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name != "framework").collect()

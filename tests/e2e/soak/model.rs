@@ -183,22 +183,24 @@ pub(super) enum Verb {
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) items: Vec<Item>,
+    /// Whether the client starts its systems, too.
+    pub(super) is_starting: bool,
 }
 
 impl Model {
-    /// The names of a client, none of which is there.
-    pub(super) fn new(client: usize) -> Self {
+    /// The names of a client, none of which is there; `tight` is a pool that gets full.
+    pub(super) fn new(client: usize, tight: Option<&str>) -> Self {
         let name = |suffix: &str| format!("{PREFIX}{client}-{suffix}");
-        let items = vec![
+        let mut items = vec![
             Item::new(Kind::System, name("a")),
             Item::new(Kind::System, name("b")),
             Item::new(Kind::Volume, format!("default/{}", name("v"))),
             Item::new(Kind::Volume, format!("default/{}", name("w"))),
-            Item::new(Kind::Volume, format!("{}/{}", super::tight::POOL, name("t"))),
             Item::new(Kind::Image, name("i")),
             Item::new(Kind::Network, name("n")),
         ];
-        Self { items }
+        items.extend(tight.map(|pool| Item::new(Kind::Volume, format!("{pool}/{}", name("t")))));
+        Self { items, is_starting: true }
     }
 
     /// Everything that can be done now, with how often it ought to be.
@@ -248,7 +250,7 @@ impl Model {
         let others = self.items.iter().filter(|other| other.kind == Kind::System && other.name != item.name);
         let is_free = others.into_iter().all(|other| other.power == Power::Off);
         match item.power {
-            Power::Off if is_free => vec![(8, Verb::Start), (2, Verb::Delete)],
+            Power::Off if is_free && self.is_starting => vec![(8, Verb::Start), (2, Verb::Delete)],
             Power::Off => vec![(2, Verb::Delete)],
             Power::On => vec![(3, Verb::Stop), (2, Verb::Reset), (1, Verb::Shutdown)],
             Power::Unclear => vec![(6, Verb::Stop)],

@@ -38,7 +38,7 @@ impl Tight {
         let owner = fs::metadata(world.node.layout().state().join("storage"))?;
         chown(&pool, Some(owner.uid()), Some(owner.gid()))?;
         let path = pool.to_str().context("a path without strange characters")?;
-        must(world, &["pool", "create", POOL, "--path", path].map(str::to_owned))?;
+        must(world.node.layout(), &["pool", "create", POOL, "--path", path].map(str::to_owned))?;
         Ok(tight)
     }
 

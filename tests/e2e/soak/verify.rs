@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acp_dev_testkit::process::Identity;
+use acp_dev_testkit::{Layout, process::Identity, varlink};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -12,30 +12,30 @@ use super::{
     model::{Belief, Item, Kind, Model, PREFIX, Power},
     tight,
 };
-use crate::world::World;
+use crate::world::units;
 
 /// States in which a system may stay.
 const SETTLED: [&str; 3] = ["stopped", "running", "failed"];
 
 /// Everything of one look.
 struct Node<'a> {
-    world: &'a World,
+    layout: &'a Layout,
     objects: Vec<Seen>,
     units: Vec<Value>,
     links: Vec<String>,
 }
 
-/// What does not agree, each in a sentence; empty when everything does. `hurt` are systems whose guest was ended by a
-/// fault: they may be down.
-pub(super) fn differences(world: &World, models: &[&mut Model], hurt: &BTreeSet<String>) -> Result<Vec<String>> {
-    let node = Node {
-        world,
-        objects: look::objects(world)?,
-        units: world.units()?,
-        links: world.node.layout().namespace().links()?,
-    };
+/// What does not agree on a node, each in a sentence; empty when everything does. `objects` are those that are at home there, as
+/// it tells of them; `hurt` are systems whose guest was ended by a fault: they may be down.
+pub(super) fn differences<'a>(
+    layout: &Layout,
+    objects: Vec<Seen>,
+    models: impl Iterator<Item = &'a Model> + Clone,
+    hurt: &BTreeSet<String>,
+) -> Result<Vec<String>> {
+    let node = Node { layout, objects, units: units(layout)?, links: layout.namespace().links()? };
     let mut found = Vec::new();
-    found.extend(models.iter().flat_map(|model| model.items.iter()).flat_map(|item| node.item(item, hurt)));
+    found.extend(models.clone().flat_map(|model| &model.items).flat_map(|item| node.item(item, hurt)));
     found.extend(node.strangers(models));
     found.extend(node.systems());
     found.extend(node.claims());
@@ -43,21 +43,19 @@ pub(super) fn differences(world: &World, models: &[&mut Model], hurt: &BTreeSet<
     found.extend(node.networks());
     found.extend(node.pools());
     found.extend(node.records());
-    found.extend(look::unfinished(world, "hypervisor")?);
-    found.extend(look::unfinished(world, "storage")?);
+    found.extend(look::unfinished(layout, "hypervisor")?);
+    found.extend(look::unfinished(layout, "storage")?);
     Ok(found)
 }
 
 /// Takes in what was found of everything that was unclear, and what identifies the rest.
-pub(super) fn learn(world: &World, models: &mut [&mut Model]) -> Result<()> {
-    let objects = look::objects(world)?;
-    for item in models.iter_mut().flat_map(|model| model.items.iter_mut()) {
+pub(super) fn learn<'a>(objects: &[Seen], models: impl Iterator<Item = &'a mut Model>) {
+    for item in models.flat_map(|model| model.items.iter_mut()) {
         match objects.iter().find(|seen| seen.kind == item.kind.noun() && seen.name == item.name) {
             None => item.forget(),
             Some(seen) => learn_item(item, seen),
         }
     }
-    Ok(())
 }
 
 fn learn_item(item: &mut Item, seen: &Seen) {
@@ -89,8 +87,9 @@ fn process(seen: &Seen) -> Option<Identity> {
 }
 
 /// The log verifies, and is not shorter than it was; answers its last index.
-pub(super) fn log(world: &World, before: u64) -> Result<u64, String> {
-    let verified = world.call("cluster", "acp.cluster.VerifyLog", json!({})).map_err(|error| format!("{error:#}"))?;
+pub(super) fn log(layout: &Layout, before: u64) -> Result<u64, String> {
+    let verified = varlink::call(&layout.socket("cluster"), "acp.cluster.VerifyLog", json!({}))
+        .map_err(|error| format!("{error:#}"))?;
     let last = verified["last"].as_u64().ok_or_else(|| format!("no last index: {verified}"))?;
     match (verified["broken_at"].is_null(), last >= before) {
         (true, true) => Ok(last),
@@ -125,9 +124,9 @@ impl Node<'_> {
     }
 
     /// Objects with our names that no model knows.
-    fn strangers(&self, models: &[&mut Model]) -> Vec<String> {
+    fn strangers<'a>(&self, models: impl Iterator<Item = &'a Model>) -> Vec<String> {
         let known: BTreeSet<(&str, &str)> =
-            models.iter().flat_map(|model| &model.items).map(|item| (item.kind.noun(), item.name.as_str())).collect();
+            models.flat_map(|model| &model.items).map(|item| (item.kind.noun(), item.name.as_str())).collect();
         let disks: BTreeSet<String> = self.disks().collect();
         let kinds = ["system", "volume", "image", "network"];
         let ours = self.objects.iter().filter(|seen| kinds.contains(&seen.kind.as_str()));
@@ -188,7 +187,7 @@ impl Node<'_> {
         expected.extend(running.flat_map(|system| ["qemu", "vmm"].map(|unit| format!("{unit}@{}", system.simple()))));
         let name = |unit: &Value| unit["name"].as_str().unwrap_or_default().to_owned();
         let mut wrong = compare("units", &expected, &self.units.iter().map(name).collect());
-        let groups = look::groups(self.world);
+        let groups = look::groups(self.layout);
         wrong.extend(groups.iter().flat_map(|groups| compare("control groups", &expected, groups)));
         let unready = self.units.iter().filter(|unit| unit["meta"]["state"] != "ready");
         wrong.extend(unready.map(|unit| format!("unit {} is {}", unit["name"], unit["meta"])));
@@ -206,7 +205,7 @@ impl Node<'_> {
         if (count("acpt"), count("acpb")) != (taps, bridges) {
             wrong.push(format!("there ought to be {taps} taps and {bridges} bridges: {:?}", self.links));
         }
-        let root = self.world.node.layout().state().join("network/dhcp");
+        let root = self.layout.state().join("network/dhcp");
         let expected = self.of_kind("network").filter(|network| network.spec["dhcp"] == true);
         wrong.extend(compare("DHCP directories", &expected.map(Seen::simple).collect(), &look::names(&root)));
         for network in self.of_kind("network") {
@@ -243,7 +242,7 @@ impl Node<'_> {
 
     /// What daemons keep beside the objects.
     fn records(&self) -> Vec<String> {
-        let state = self.world.node.layout().state();
+        let state = self.layout.state();
         let systems: BTreeSet<String> = self.of_kind("system").map(|system| system.uid.clone()).collect();
         let mut wrong = compare("records of the hypervisor", &systems, &look::names(&state.join("hypervisor/systems")));
         let images: BTreeSet<String> = self.of_kind("image").map(|image| image.uid.clone()).collect();
@@ -309,10 +308,10 @@ fn compare(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) ->
 }
 
 /// The processes of the daemons by name, with their descriptors and memory in bytes.
-pub(super) fn footprint(world: &World) -> Result<BTreeMap<String, (usize, u64)>> {
+pub(super) fn footprint(layout: &Layout) -> Result<BTreeMap<String, (usize, u64)>> {
     let mut found = BTreeMap::new();
     for noun in ["framework"].into_iter().chain(DAEMONS) {
-        let health = world.call(noun, "acp.daemon.GetHealth", json!({}))?;
+        let health = varlink::call(&layout.socket(noun), "acp.daemon.GetHealth", json!({}))?;
         let pid = i32::try_from(health["pid"].as_i64().context("a pid")?)?;
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
         found.insert(noun.to_owned(), (descriptors, acp_dev_testkit::process::pss_bytes(pid)?));
@@ -321,8 +320,8 @@ pub(super) fn footprint(world: &World) -> Result<BTreeMap<String, (usize, u64)>>
 }
 
 /// The pool that is made for the soak alone, and the names of its own objects.
-pub(super) fn leftovers(world: &World) -> Result<Vec<String>> {
-    let ours = look::objects(world)?.into_iter().filter(|seen| {
+pub(super) fn leftovers(layout: &Layout) -> Result<Vec<String>> {
+    let ours = look::objects(layout)?.into_iter().filter(|seen| {
         let kinds = ["system", "volume", "image", "network", "pool"];
         let name = seen.name.split('/').next_back().unwrap_or_default();
         kinds.contains(&seen.kind.as_str()) && (name.starts_with(PREFIX) || seen.name == tight::POOL)

@@ -46,8 +46,8 @@ fn words(line: &str) -> Vec<String> {
 impl Witness {
     /// Makes it and waits for its page.
     pub(super) fn make(world: &World) -> Result<Self> {
-        must(world, &words(&format!("network create {NAME} --address {ADDRESS}")))?;
-        must(world, &words(&format!("system create {NAME} --image demo --network {NAME} --wait")))?;
+        must(world.node.layout(), &words(&format!("network create {NAME} --address {ADDRESS}")))?;
+        must(world.node.layout(), &words(&format!("system create {NAME} --image demo --network {NAME} --wait")))?;
         let spec = world.show(NAME)?.spec;
         let address = spec["nics"][0]["address"].as_str().context("the witness has no address")?.parse()?;
         let witness = Self { address, process: Mutex::default(), watched: Mutex::default() };
@@ -57,7 +57,7 @@ impl Witness {
 
     /// Starts it, at first and after a loss of power, and waits for its page.
     pub(super) fn start(&self, world: &World) -> Result<()> {
-        must(world, &words(&format!("system start {NAME} --wait")))?;
+        must(world.node.layout(), &words(&format!("system start {NAME} --wait")))?;
         let pid =
             world.wait_state(NAME, "running", LIMIT)?["pid"].as_i64().context("a running system has a process")?;
         let process = Identity::of(i32::try_from(pid)?).context("the witness has ended")?;
@@ -121,7 +121,7 @@ impl Witness {
     pub(super) fn end(&self, world: &World) -> Result<()> {
         self.excuse();
         for line in ["system stop NAME --wait", "system delete NAME --wait", "network delete NAME"] {
-            must(world, &words(&format!("--yes {}", line.replace("NAME", NAME))))?;
+            must(world.node.layout(), &words(&format!("--yes {}", line.replace("NAME", NAME))))?;
         }
         Ok(())
     }

@@ -89,6 +89,7 @@ pub(crate) struct Publisher {
     count: usize,
     bytes: usize,
     lanes: Lanes,
+    /// When each stood by all of its states.
     reporters: BTreeMap<Arc<str>, BootInstant>,
     flush_at: Option<BootInstant>,
     flushed: Option<BootInstant>,
@@ -125,7 +126,8 @@ impl Publisher {
     /// Says the value of a slot; false if it is state that has been said already.
     pub(crate) fn put(&mut self, now: BootInstant, key: &SlotKey, bytes: Arc<[u8]>) -> Result<bool, PublishError> {
         self.check(key, bytes.len())?;
-        self.reporters.insert(Arc::clone(&key.reporter), now);
+        // Who says one thing says nothing of the others: that is what `confirm` is for.
+        self.reporters.entry(Arc::clone(&key.reporter)).or_insert(now);
         let value = Value::new(bytes);
         let own = self.slots.entry(key.clone()).or_default();
         if key.facet == Facet::Meta && own.value() == Some(&value) {

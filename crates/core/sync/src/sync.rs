@@ -72,7 +72,8 @@ impl Sync {
         self.publisher.origin
     }
 
-    /// Says the value of an own slot; false if it is state that has been said already, which then only counts as confirmed.
+    /// Says the value of an own slot; false if it is state that has been said already: that its
+    /// reporter stands by it says [`Self::confirm`] alone.
     ///
     /// # Errors
     /// Says which bound it breaks.

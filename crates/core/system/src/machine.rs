@@ -104,6 +104,8 @@ pub struct System {
     restarts: Restarts,
     retries: usize,
     cancelled: bool,
+    /// Its lease was lost since it was last prepared: what it ends of is no fault of its own.
+    is_lease_lost: bool,
     reported: Option<Report>,
 }
 
@@ -132,6 +134,7 @@ impl System {
             restarts: Restarts::default(),
             retries: 0,
             cancelled: false,
+            is_lease_lost: false,
             reported: None,
         }
     }
@@ -224,6 +227,12 @@ impl System {
             Phase::Leasing => true,
             _ => self.holds_memory(),
         }
+    }
+
+    /// The lease under which it runs was lost: its guest is ended, or has been. That is no accident that counts as one of the
+    /// restarts: it runs again when it has a lease again, however often that happens.
+    pub const fn lease_lost(&mut self) {
+        self.is_lease_lost = self.holds_memory();
     }
 
     /// Whether QEMU's unit ought to be there, so that its absence is an event and not a matter of course.

@@ -1,10 +1,11 @@
-//! `soak`: what takes longer than the gate has. A node under load and faults drawn from a seed, for as long as one likes; the
-//! quorum's leader lost again and again; clusters in which every second node runs an earlier version. What is done and compared
+//! `soak`: what takes longer than the gate has. A node, or a cluster of five, under load and faults drawn from a seed, for as long as
+//! one likes; packets that are lost; the quorum's leader lost again and again; clusters in which every second node runs an earlier version. What is done and compared
 //! there is in `tests/e2e`; here it is built and started.
 
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -23,6 +24,10 @@ use crate::{
 enum What {
     /// One node, for some minutes.
     Node,
+    /// Five nodes with guests and a workload, for some minutes.
+    Cluster,
+    /// The cases of five nodes that lose packets or fall silent, each for some minutes.
+    Loss,
     /// The quorum's cases, each leader lost some times.
     Quorum,
     /// The cases of members, in clusters of this version and an earlier one.
@@ -81,11 +86,13 @@ pub(crate) fn soak(options: &Soak) -> Result<()> {
     }
     out::step("demo image", image::ensure)?;
     match options.what {
-        What::Node => {
-            let seed = options.seed.unwrap_or_else(drawn);
-            out::line(format_args!("seed {seed}"));
-            command.env("ACP_SOAK", format!("{},{seed}", options.minutes.saturating_mul(60)));
-        }
+        What::Node => at_random(&mut command, "node", options),
+        What::Cluster => at_random(&mut command, "cluster", options),
+        What::Loss => drop(command.env("ACP_LOSS_SECONDS", seconds(options).to_string()).args([
+            "--",
+            "domain::s2_",
+            "domain::s3_",
+        ])),
         What::Quorum => drop(command.env("ACP_QUORUM_ROUNDS", options.rounds.to_string()).args(["--", "quorum::"])),
         What::Mixed => {
             let commit = options.from.as_deref().context("--from says which version")?;
@@ -94,6 +101,17 @@ pub(crate) fn soak(options: &Soak) -> Result<()> {
         }
     }
     run(&mut command)
+}
+
+/// Has a soak of random faults done.
+fn at_random(command: &mut Command, what: &str, options: &Soak) {
+    let seed = options.seed.unwrap_or_else(drawn);
+    out::line(format_args!("seed {seed}"));
+    command.env("ACP_SOAK", format!("{what},{},{seed}", seconds(options)));
+}
+
+const fn seconds(options: &Soak) -> u64 {
+    options.minutes.saturating_mul(60)
 }
 
 /// Builds the daemons of a commit from a copy of its own, whose target directory is kept, so that a second run builds little;

@@ -85,9 +85,7 @@ impl Owner {
     /// Renews if it is due, and ends what was not renewed.
     pub(super) fn keep_leases(&mut self) {
         let now = boot_now();
-        for news in self.leases.claims.due(now) {
-            self.heed(news);
-        }
+        self.heed_due();
         if self.leases.is_renewing || self.leases.claims.is_empty() || self.leases.next.is_some_and(|next| next > now) {
             return;
         }
@@ -101,6 +99,14 @@ impl Owner {
             // An owner that is gone needs no answer.
             drop(inbox.send(Message::Renewed(result.map(Box::new))).await);
         });
+    }
+
+    /// Ends what was not renewed in time. Before anything else is learnt of a guest, so that one that its lease has ended is not
+    /// taken for one that ended by itself.
+    pub(super) fn heed_due(&mut self) {
+        for news in self.leases.claims.due(boot_now()) {
+            self.heed(news);
+        }
     }
 
     pub(super) fn renewed(&mut self, result: Result<Box<RenewSessionReply>, Failure>) {
@@ -187,6 +193,9 @@ impl Owner {
         };
         tracing::error!(system = %uid, term, reason, "a lease was lost");
         self.stand(uid, None, reason);
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.system.lease_lost();
+        }
         if !self.has_unit(QEMU, uid) {
             return;
         }

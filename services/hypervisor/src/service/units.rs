@@ -75,6 +75,7 @@ impl Owner {
 
     /// Tells a machine what is known of its units.
     pub(super) fn feed_units(&mut self, uid: Uid) {
+        self.heed_due();
         let Some(units) = &self.units else { return };
         let qemu = sight(units.get(&unit_name(QEMU, uid)));
         let vmm = sight(units.get(&unit_name(VMM, uid)));

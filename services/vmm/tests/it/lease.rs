@@ -71,6 +71,29 @@ async fn a_machine_whose_lease_is_not_renewed_is_paused_and_goes_on_when_it_is()
     vmm.stop().await;
 }
 
+/// The renewal comes after QEMU has stopped the processors and before it has said so.
+#[tokio::test]
+async fn a_machine_whose_pause_is_heard_of_after_the_renewal_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let qemu = Qemu::new(folder.path());
+    let vmm = TestVmm::start(folder.path());
+    let mut machine = vmm.watch().await;
+    let mut monitor = qemu.accept_qmp().await;
+    monitor.stands(true, "running").await;
+    machine.until_state(MachineState::Running).await;
+    extend(&vmm, 1, 0, LONG).await.expect("paused from now on");
+    monitor.answer("stop", "{}").await;
+    let status = machine.until("why it is paused", |status| !status.reason.is_empty()).await;
+    assert_eq!(status.state, MachineState::Running, "nothing else was said");
+    extend(&vmm, 1, LONG, LONG).await.expect("a renewal");
+    monitor.answer("cont", "{}").await;
+    monitor.say("{\"event\": \"STOP\"}").await;
+    monitor.stands(true, "running").await;
+    let goes_on = |status: &MachineStatus| status.state == MachineState::Running && status.reason.is_empty();
+    machine.until("that it goes on", goes_on).await;
+    vmm.stop().await;
+}
+
 #[tokio::test]
 async fn a_machine_that_somebody_else_paused_stays_so() {
     let folder = tempfile::tempdir().expect("a folder");

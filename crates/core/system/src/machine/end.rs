@@ -54,7 +54,10 @@ impl System {
     pub(super) fn conclude(&mut self, exit: &UnitExit, out: &mut Vec<Effect>) {
         let reason = self.judge(exit);
         self.durable.exit = Some(reason);
-        self.durable.reason = exit::sentence(reason, exit);
+        self.durable.reason = match reason {
+            ExitReason::Killed if self.is_lease_lost => "QEMU was killed because its lease was lost".to_owned(),
+            reason => exit::sentence(reason, exit),
+        };
         if reason == ExitReason::GuestPoweroff && self.task != Some(Task::Start) {
             self.durable.power = PowerIntent::Off;
         }

@@ -21,6 +21,7 @@ impl System {
         self.attempt += 1;
         self.inflight.clear();
         self.guest = None;
+        self.is_lease_lost = false;
         self.durable.reason = String::new();
         self.enter(Phase::Leasing);
         self.perform(Step::TakeLease, out);
@@ -169,6 +170,9 @@ impl System {
     pub(super) fn again(&mut self, now: BootInstant, out: &mut Vec<Effect>) {
         if self.orphan {
             return self.vanish(out);
+        }
+        if self.is_lease_lost {
+            return self.rest(out);
         }
         match self.restarts.allow(now) {
             Some(pause) => {
