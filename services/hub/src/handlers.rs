@@ -1,6 +1,7 @@
 //! From the wire to the log and back; no decisions.
 
 mod admission;
+mod announce;
 mod detect;
 mod follow;
 mod keys;
