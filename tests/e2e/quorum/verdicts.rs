@@ -55,7 +55,8 @@ fn silence(five: &Five) -> Result<()> {
 
 /// Each change is an event of the log, once and with why; another leader adds none, and any node tells them.
 fn told(five: &Five, leader: usize, begun: u64, cut: &[usize]) -> Result<()> {
-    let other = others(&[leader])[0];
+    // One that was not away: it holds everything, and its term is the leader's.
+    let other = others(&[&[leader], cut].concat())[0];
     let from = (begun + 1).to_string();
     let events = |at: usize| -> Result<Vec<String>> {
         let rows = five.json(at, &["event", "list", "--from", &from, "--limit", "1000"])?;
@@ -82,7 +83,10 @@ fn told(five: &Five, leader: usize, begun: u64, cut: &[usize]) -> Result<()> {
     }
     let of_cut = |event: &&String| cut.iter().any(|node| event.starts_with(&format!("node n{node} is ")));
     ensure!(told.iter().filter(of_cut).count() == told.len(), "somebody else was judged: {told:#?}");
-    five.call(leader, "hub", "acp.hub.Transfer", json!({ "to": format!("n{other}") }))?;
+    wait_for("another leader", LIMIT, || {
+        let to = json!({ "to": format!("n{other}") });
+        five.call(leader, "hub", "acp.hub.Transfer", to).map_err(|error| format!("{error:#}"))
+    })?;
     for node in NODES {
         until(five, other, node, "online", LIMIT)?;
     }
