@@ -347,6 +347,11 @@ impl Domain {
         match output {
             selftest::Output::Multicast(bytes) => self.sockets.multicast(Channel::SelfTest, &bytes),
             selftest::Output::Unicast(to, bytes) => self.send(Channel::SelfTest, to, &bytes),
+            selftest::Output::Whole(to, bytes) => {
+                if let Some(peer) = self.roster.peers.get(&to) {
+                    self.sockets.whole(Channel::SelfTest, &bytes, peer.address);
+                }
+            }
             selftest::Output::Changed { peer, mode, why } => {
                 let mode = match mode {
                     selftest::Mode::Multicast => Mode::Multicast,

@@ -26,8 +26,10 @@ fn silence(five: &Five) -> Result<()> {
     for node in NODES {
         until(five, leader, node, "online", LIMIT)?;
     }
+    let begun = five.call(leader, "cluster", "acp.cluster.GetStatus", json!({}))?["index"].as_u64().unwrap_or(1);
     let mut took = Vec::new();
-    for node in others(&[leader]).into_iter().take(3) {
+    let cut: Vec<usize> = others(&[leader]).into_iter().take(3).collect();
+    for node in cut.iter().copied() {
         five.cut(&groups(&[&[node], &others(&[node])]))?;
         let since = Instant::now();
         let judged = until(five, leader, node, "down", LIMIT)?;
@@ -46,7 +48,50 @@ fn silence(five: &Five) -> Result<()> {
     }
     took.sort();
     ensure!(five.leader()? == leader, "somebody else leads");
+    told(five, leader, begun, &cut)?;
     ensure!(took[took.len() / 2] <= DOWN_MEDIAN_MAX, "the median of {took:?}");
+    Ok(())
+}
+
+/// Each change is an event of the log, once and with why; another leader adds none, and any node tells them.
+fn told(five: &Five, leader: usize, begun: u64, cut: &[usize]) -> Result<()> {
+    // One that was not away: it holds everything, and its term is the leader's.
+    let other = others(&[&[leader], cut].concat())[0];
+    let from = (begun + 1).to_string();
+    let events = |at: usize| -> Result<Vec<String>> {
+        let rows = five.json(at, &["event", "list", "--from", &from, "--limit", "1000"])?;
+        let is_verdict = |row: &&Value| row["action"]["type"] == "verdict" && row["refused"].is_null();
+        let what = |row: &Value| row["what"].as_str().unwrap_or_default().to_owned();
+        Ok(rows.as_array().into_iter().flatten().filter(is_verdict).map(what).collect())
+    };
+    let whole = |events: &[String]| {
+        let of = |node: usize| events.iter().filter(move |event| event.starts_with(&format!("node n{node} is ")));
+        cut.iter().all(|node| {
+            of(*node).next_back().is_some_and(|last| last.starts_with(&format!("node n{node} is online: ")))
+        })
+    };
+    let told = wait_for("the events", LIMIT, || {
+        let events = events(leader).map_err(|error| format!("{error:#}"))?;
+        if whole(&events) { Ok(events) } else { Err(format!("{events:#?}")) }
+    })?;
+    for node in cut {
+        let of: Vec<&String> = told.iter().filter(|event| event.starts_with(&format!("node n{node} is "))).collect();
+        let words: Vec<&str> = of.iter().filter_map(|event| event.split([' ', ':']).nth(3)).collect();
+        ensure!(words.windows(2).all(|pair| pair[0] != pair[1]), "{of:#?}");
+        let down = of.iter().find(|event| event.contains(" is down: ")).with_context(|| format!("{of:#?}"))?;
+        ensure!(down.contains("down say n") && down.ends_with("; confirmation failed"), "{down}");
+    }
+    let of_cut = |event: &&String| cut.iter().any(|node| event.starts_with(&format!("node n{node} is ")));
+    ensure!(told.iter().filter(of_cut).count() == told.len(), "somebody else was judged: {told:#?}");
+    wait_for("another leader", LIMIT, || {
+        let to = json!({ "to": format!("n{other}") });
+        five.call(leader, "hub", "acp.hub.Transfer", to).map_err(|error| format!("{error:#}"))
+    })?;
+    for node in NODES {
+        until(five, other, node, "online", LIMIT)?;
+    }
+    let again = events(other)?;
+    ensure!(again == told, "another leader says {again:#?}");
     Ok(())
 }
 

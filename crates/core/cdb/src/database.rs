@@ -241,7 +241,9 @@ impl Database {
         for kind in Kind::ALL.into_iter().filter(|kind| kinds.is_empty() || kinds.contains(kind)) {
             views.extend(self.state.objects(kind).map(|record| self.declared_view(record)));
             let reported = self.slots.reported(kind);
-            views.extend(reported.filter_map(|(name, uid)| Some(reported_view(name, uid, self.slots.holder(uid)?))));
+            views.extend(
+                reported.filter_map(|(name, uid)| Some(self.reported_view(name, uid, self.slots.holder(uid)?))),
+            );
         }
         views
     }
@@ -319,11 +321,15 @@ impl Database {
             return Some(self.declared_view(record));
         }
         let holder = self.slots.holder(uid)?;
-        Some(reported_view(holder.name.as_ref()?, uid, holder))
+        Some(self.reported_view(holder.name.as_ref()?, uid, holder))
+    }
+
+    fn reported_view(&self, name: &Arc<str>, uid: Uid, holder: &Holder) -> View {
+        View { kind: holder.kind, name: Arc::clone(name), uid, record: None, slots: self.slots.of(holder) }
     }
 
     fn declared_view(&self, record: &Arc<Record>) -> View {
-        let slots = self.slots.holder(record.uid).map(Holder::slots).unwrap_or_default();
+        let slots = self.slots.holder(record.uid).map(|holder| self.slots.of(holder)).unwrap_or_default();
         View { slots, ..bare_view(record) }
     }
 }
@@ -336,8 +342,4 @@ fn bare_view(record: &Arc<Record>) -> View {
         record: Some(Arc::clone(record)),
         slots: Vec::new(),
     }
-}
-
-fn reported_view(name: &Arc<str>, uid: Uid, holder: &Holder) -> View {
-    View { kind: holder.kind, name: Arc::clone(name), uid, record: None, slots: holder.slots() }
 }

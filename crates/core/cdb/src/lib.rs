@@ -51,4 +51,4 @@ pub use snapshot::{Image, SnapshotError};
 pub use spec::Spec;
 pub use state::{Done, Effect, Identity, LeaseRecord, Outcome, Record, State};
 pub use subnet::{Subnet, SubnetError};
-pub use view::{Rendered, SlotRecord, View};
+pub use view::{Rendered, SlotRecord, SlotView, View};

@@ -104,18 +104,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{json::Json, spec::Spec, state::Record, view::SlotRecord};
+    use crate::{json::Json, spec::Spec, state::Record, view::SlotRecord, view::SlotView};
 
-    fn slot(reporter: &str, at: u64, state: &str) -> Arc<SlotRecord> {
-        Arc::new(SlotRecord {
+    fn slot(reporter: &str, at: u64, state: &str) -> SlotView {
+        let stood = BootInstant::from_millis(at);
+        let slot = Arc::new(SlotRecord {
             origin: None,
             reporter: reporter.into(),
             facet: Facet::Meta,
             incarnation: 1,
             sequence: 1,
-            received: BootInstant::from_millis(at),
+            received: stood,
             data: Json::new(&json!({"state": state})),
-        })
+        });
+        SlotView { slot, stood }
     }
 
     #[test]

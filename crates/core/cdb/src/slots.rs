@@ -16,7 +16,12 @@ use acp_base::{BootInstant, Uid};
 use acp_wire_model::{Kind, object::Facet};
 use serde_json::Value;
 
-use crate::{limits::SLOTS_BYTES_MAX, refusal::Refusal, state::State, view::SlotRecord};
+use crate::{
+    limits::SLOTS_BYTES_MAX,
+    refusal::Refusal,
+    state::State,
+    view::{SlotRecord, SlotView},
+};
 pub(crate) use heard::Hearing;
 pub use heard::{Heard, HeardValue};
 pub use said::{Said, SlotId};
@@ -64,7 +69,7 @@ pub(crate) enum SlotEffect {
     /// It has other slots than before; `stats_only` when nothing but measurements changed.
     Put { stats_only: bool },
     /// A reported object has no slots any more; its name and slots as they were last.
-    Gone { name: Arc<str>, slots: Vec<Arc<SlotRecord>> },
+    Gone { name: Arc<str>, slots: Vec<SlotView> },
 }
 
 /// What a publication came to.
@@ -91,10 +96,6 @@ impl Holder {
         Self { kind, name: None, is_heard, slots: BTreeMap::new() }
     }
 
-    pub(crate) fn slots(&self) -> Vec<Arc<SlotRecord>> {
-        self.slots.values().cloned().collect()
-    }
-
     /// Whether a reporter of this node speaks of it.
     pub(crate) fn is_own(&self) -> bool {
         self.slots.values().any(|slot| slot.origin.is_none())
@@ -109,6 +110,16 @@ struct Reporter {
     sequence: u64,
     slots: BTreeSet<(Uid, Facet)>,
     bytes: usize,
+    /// When it last stood by its states. Kept here and not in each of them: its word costs the same, however many they are.
+    stood: Option<Stood>,
+}
+
+/// That a reporter stood by its states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stood {
+    at: BootInstant,
+    /// Those of this life alone; none: whatever they are of.
+    incarnation: Option<u64>,
 }
 
 /// How much there is.
@@ -171,6 +182,21 @@ impl Slots {
         self.holders.get(&uid)
     }
 
+    /// The slots of an object, as they stand.
+    pub(crate) fn of(&self, holder: &Holder) -> Vec<SlotView> {
+        let view = |slot: &Arc<SlotRecord>| SlotView { slot: Arc::clone(slot), stood: self.stood_by(slot) };
+        holder.slots.values().map(view).collect()
+    }
+
+    /// When a slot was said or its reporter last stood by it. Measurements are as old as they are.
+    fn stood_by(&self, slot: &SlotRecord) -> BootInstant {
+        let stood = self.reporters.get(&slot.reporter).and_then(|reporter| reporter.stood);
+        let counts = |stood: &Stood| {
+            slot.facet == Facet::Meta && stood.incarnation.is_none_or(|incarnation| incarnation == slot.incarnation)
+        };
+        stood.filter(counts).map_or(slot.received, |stood| stood.at.max(slot.received))
+    }
+
     /// The reported objects of a kind in the order of their names.
     pub(crate) fn reported(&self, kind: Kind) -> impl Iterator<Item = (&Arc<str>, Uid)> {
         let names = self.names.get(&kind).into_iter().flatten();
@@ -213,7 +239,8 @@ impl Slots {
         let known = self.reporters.entry(Arc::clone(&name)).or_default();
         (known.incarnation, known.sequence) = (publication.incarnation, publication.sequence);
         if publication.reports.is_empty() && !publication.replace {
-            self.confirm(&name, publication.incarnation, now);
+            // What an earlier life of the reporter said is not confirmed by a later one.
+            known.stood = Some(Stood { at: now, incarnation: Some(publication.incarnation) });
             self.said.confirm(&name);
             return Ok(Published::default());
         }
@@ -247,18 +274,6 @@ impl Slots {
         Ok(published)
     }
 
-    /// What an earlier life of the reporter said is not confirmed by a later one.
-    fn confirm(&mut self, reporter: &Arc<str>, incarnation: u64, now: BootInstant) {
-        let own = self.reporters.get(reporter).into_iter().flat_map(|known| &known.slots);
-        for (uid, facet) in own.filter(|(_, facet)| *facet == Facet::Meta) {
-            let slots = self.holders.get_mut(uid).map(|holder| &mut holder.slots);
-            let slot = slots.and_then(|slots| slots.get_mut(&(Arc::clone(reporter), *facet)));
-            if let Some(slot) = slot.filter(|slot| slot.incarnation == incarnation) {
-                Arc::make_mut(slot).received = now;
-            }
-        }
-    }
-
     /// Drops every slot of a declared kind whose object this state does not have.
     pub(crate) fn keep_declared(&mut self, state: &State) {
         let is_gone = |uid: &Uid, holder: &Holder| {
@@ -272,8 +287,8 @@ impl Slots {
     }
 
     /// Drops every slot of an object that is declared no more, and answers them.
-    pub(crate) fn forget(&mut self, uid: Uid) -> Vec<Arc<SlotRecord>> {
-        let slots = self.holders.get(&uid).map(Holder::slots).unwrap_or_default();
+    pub(crate) fn forget(&mut self, uid: Uid) -> Vec<SlotView> {
+        let slots = self.holders.get(&uid).map(|holder| self.of(holder)).unwrap_or_default();
         for slot in &slots {
             self.take_back(&slot.reporter, (uid, slot.facet));
         }
@@ -312,8 +327,9 @@ impl Slots {
     }
 
     fn take_back(&mut self, reporter: &Arc<str>, (uid, facet): (Uid, Facet)) -> Option<SlotChange> {
+        let holder = self.holders.get(&uid)?;
+        let before = (holder.slots.len() == 1).then(|| self.of(holder));
         let holder = self.holders.get_mut(&uid)?;
-        let before = (holder.slots.len() == 1).then(|| holder.slots());
         let slot = holder.slots.remove(&(Arc::clone(reporter), facet))?;
         let (kind, is_heard) = (holder.kind, slot.origin.is_some());
         if !is_heard {

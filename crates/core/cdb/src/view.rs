@@ -1,6 +1,6 @@
 //! An object as it is at one moment, cheap to take: everything in it is shared.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use acp_base::{BootInstant, Uid};
 use acp_wire_model::{Kind, Object, Slot, object::Facet};
@@ -22,10 +22,27 @@ pub struct SlotRecord {
     pub incarnation: u64,
     /// The publication within the incarnation.
     pub sequence: u64,
-    /// When this replica received it.
+    /// When it was said.
     pub received: BootInstant,
     /// The value, an object.
     pub data: Json,
+}
+
+/// A slot as it stands at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotView {
+    /// What is said.
+    pub slot: Arc<SlotRecord>,
+    /// When it was said, or its reporter last stood by it.
+    pub stood: BootInstant,
+}
+
+impl Deref for SlotView {
+    type Target = SlotRecord;
+
+    fn deref(&self) -> &SlotRecord {
+        &self.slot
+    }
 }
 
 /// An object with its slots.
@@ -40,7 +57,7 @@ pub struct View {
     /// What was declared; none for reported objects.
     pub record: Option<Arc<Record>>,
     /// By reporter and facet.
-    pub slots: Vec<Arc<SlotRecord>>,
+    pub slots: Vec<SlotView>,
 }
 
 /// Bytes that an object takes as JSON beside its spec and its slots' values, about.
@@ -60,9 +77,9 @@ impl View {
     }
 
     /// The newest meta slot.
-    pub fn meta(&self) -> Option<&SlotRecord> {
+    pub fn meta(&self) -> Option<&SlotView> {
         let metas = self.slots.iter().filter(|slot| slot.facet == Facet::Meta);
-        metas.max_by_key(|slot| slot.received).map(Arc::as_ref)
+        metas.max_by_key(|slot| slot.stood)
     }
 
     /// The object as it goes over the wire; ages are counted to `now`.
@@ -100,9 +117,9 @@ impl View {
     }
 }
 
-impl SlotRecord {
+impl SlotView {
     fn age_ms(&self, now: BootInstant) -> u64 {
-        u64::try_from(now.since(self.received).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(now.since(self.stood).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn to_slot(&self, now: BootInstant) -> Slot {
@@ -144,7 +161,7 @@ impl Serialize for Rendered<'_> {
 }
 
 struct RenderedSlot<'a> {
-    slot: &'a SlotRecord,
+    slot: &'a SlotView,
     now: BootInstant,
 }
 

@@ -25,6 +25,7 @@ pub mod reads;
 pub mod recover;
 mod registers;
 pub mod remote_call;
+pub mod scale;
 pub mod spec_write;
 pub mod system_start;
 pub mod tunnel;

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use acp_dev_bench::{
     Peers, Report, Setup, api, bare_tls, catch_up, detect, failover_leader, footprint, join, lease_load, local_call,
-    propagate, reads, recover, remote_call, spec_write, system_start, tunnel, watch,
+    propagate, reads, recover, remote_call, scale, spec_write, system_start, tunnel, watch,
 };
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -60,6 +60,8 @@ enum Bench {
     CatchUp,
     /// The leader's table with the sessions of 1,000 nodes.
     LeaseLoad,
+    /// What 100, 300 and 1,000 nodes cost each of them.
+    Scale,
     /// From a node's silence, and from its death, to the hub's verdict, beside serf.
     Detect,
     /// From publishing on one node to the event on another, beside etcd.
@@ -110,6 +112,7 @@ fn run(arguments: &Arguments) -> Result<Option<Report>> {
         Bench::LocalRead => reads::run_local(&setup).map(Some),
         Bench::CatchUp => catch_up::run(&setup).map(Some),
         Bench::LeaseLoad => lease_load::run().map(Some),
+        Bench::Scale => scale::run().map(Some),
         Bench::Propagate => propagate::run(&setup).map(Some),
         Bench::Detect => detect::run(&setup).map(Some),
         Bench::TlsServer => bare_tls::serve().map(|()| None),

@@ -57,7 +57,7 @@ enum Action {
     /// Measures a promised figure beside its peer.
     Bench {
         /// local-call, system-start, footprint, recover, watch, remote-call, tunnel, api, join, spec-write, failover-leader,
-        /// linear-read, local-read, catch-up, lease-load, propagate or detect
+        /// linear-read, local-read, catch-up, lease-load, scale, propagate or detect
         name: String,
         /// Prints one line of JSON.
         #[arg(long)]

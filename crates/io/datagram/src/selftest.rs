@@ -20,18 +20,19 @@ mod message;
 mod peer;
 mod roster;
 mod sending;
+mod size;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use acp_base::{BootInstant, Uid, WallTime};
 
-use crate::path::Path;
+use crate::{limits::OVERHEAD_BYTES, path::Path};
 
 pub use peer::PeerReport;
 pub use sending::{Mode, Why};
 
 use self::{
-    limits::{ECHOES_PER_TICK, FIRST_ECHOES_PER_TICK, LATE_LIMIT, PROBE_TICKS, TICK},
+    limits::{ECHOES_PER_TICK, FIRST_ECHOES_PER_TICK, LATE_LIMIT, PROBE_TICKS, SIZES_PER_TICK, TICK},
     message::{Message, Probe},
     peer::Peer,
     roster::Roster,
@@ -73,6 +74,8 @@ pub enum Output {
     Multicast(Vec<u8>),
     /// Seal and send this to one peer.
     Unicast(Uid, Vec<u8>),
+    /// Seal and send this to one peer in one piece or not at all: what does not leave is as lost as in the network.
+    Whole(Uid, Vec<u8>),
     /// Send to this peer in another way from now on, and say so.
     Changed {
         /// The peer.
@@ -165,6 +168,7 @@ impl SelfTest {
             self.probe(now.boot, out);
         }
         self.ask(now, out);
+        self.try_sizes(now.boot, out);
     }
 
     fn excuse_own_lateness(&mut self, now: BootInstant) {
@@ -203,6 +207,23 @@ impl SelfTest {
         }
     }
 
+    /// Asks a peer whose small echoes come back in a larger datagram.
+    fn try_sizes(&mut self, now: BootInstant, out: &mut Vec<Output>) {
+        let due = self.peers.iter().filter_map(|(uid, peer)| Some((peer.size_due(now)?, *uid)));
+        let mut due: Vec<(BootInstant, Uid)> = due.collect();
+        due.sort_unstable();
+        for (_, uid) in due.into_iter().take(SIZES_PER_TICK) {
+            if let Some(peer) = self.peers.get_mut(&uid) {
+                self.token = self.token.wrapping_add(1);
+                let message = Message::Ask { token: self.token, is_heard: peer.is_heard(now) };
+                let mut bytes = message.to_bytes();
+                // What is behind the message is passed over.
+                bytes.resize(peer.sizes.ask(now, self.token).saturating_sub(OVERHEAD_BYTES), 0);
+                out.push(Output::Whole(uid, bytes));
+            }
+        }
+    }
+
     fn take(&mut self, now: Now, from: Uid, path: Path, payload: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if path == Path::Multicast {
@@ -223,7 +244,7 @@ impl SelfTest {
             }
             Some(Message::Answer { token, is_heard, at }) if path == Path::Unicast => {
                 // Of a question that was given up, the answer is too old to say anything.
-                let is_fresh = peer.answered(now.boot, token, at);
+                let is_fresh = peer.sizes.answered(token) || peer.answered(now.boot, token, at);
                 is_fresh.then(|| peer.sending.hear(now.boot, is_heard)).flatten()
             }
             _ => None,

@@ -10,6 +10,7 @@ use std::{
 
 use acp_base::Uid;
 use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
@@ -173,6 +174,23 @@ impl Endpoint {
         sent.map(drop).map_err(|error| counted(SendError::of(error)))
     }
 
+    /// Sends a datagram to one node in one piece: where it does not fit it is dropped, by this host or on the way.
+    ///
+    /// # Errors
+    /// As [`Self::send`]. One that does not fit the link is no error: it is not counted, since finding that out is what it is for.
+    pub fn send_whole(&self, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
+        let refused = |error: rustix::io::Errno| counted(SendError::of(error.into()));
+        fragment(&self.unicast, to, Fragments::Never).map_err(refused)?;
+        let sent = SockRef::from(&self.unicast).send_to(datagram, &to.into());
+        fragment(&self.unicast, to, Fragments::AsNeeded).map_err(refused)?;
+        match sent {
+            Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EMSGSIZE as i32) => {
+                Err(counted(SendError::of(error)))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Sends a datagram to the group.
     ///
     /// # Errors
@@ -211,6 +229,24 @@ impl Endpoint {
             },
             None => self.unicast.readable().await,
         }
+    }
+}
+
+/// What becomes of a datagram that is larger than a link carries.
+#[derive(Clone, Copy, Debug)]
+enum Fragments {
+    /// It is dropped, whatever this host believes of the way.
+    Never,
+    /// As the host does with every datagram.
+    AsNeeded,
+}
+
+fn fragment(socket: &UdpSocket, to: SocketAddr, fragments: Fragments) -> rustix::io::Result<()> {
+    match (to, fragments) {
+        (SocketAddr::V4(_), Fragments::Never) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE),
+        (SocketAddr::V4(_), Fragments::AsNeeded) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT),
+        (SocketAddr::V6(_), Fragments::Never) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE),
+        (SocketAddr::V6(_), Fragments::AsNeeded) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT),
     }
 }
 

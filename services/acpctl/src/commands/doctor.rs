@@ -42,6 +42,7 @@ const COLUMNS: &[Column] = &[
     Column("RTT MS", "/round_trip_ms", Style::Plain),
     Column("LOSS %", "/loss_percent", Style::Plain),
     Column("MULTICAST LOSS %", "/multicast_loss_percent", Style::Plain),
+    Column("MTU", "/mtu_bytes", Style::Plain),
     Column("CLOCK MS", "/clock_offset_ms", Style::Plain),
     Column("RING", "/ring", Style::State),
     Column("PROBLEM", "/problem", Style::Plain),
@@ -60,7 +61,7 @@ pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
                 if !domain.trouble.is_empty() {
                     error::say(&format!("{name}: {}", domain.trouble));
                 }
-                rows.extend(domain.peers.iter().map(|peer| row(&name, peer)));
+                rows.extend(domain.peers.iter().map(|peer| row(&name, domain.mtu_bytes, peer)));
             }
             Err(failure) => {
                 problems += 1;
@@ -84,15 +85,15 @@ async fn ask(session: &Session, name: Name) -> (Name, Result<Domain, Failure>) {
     (name, answer)
 }
 
-fn row(from: &Name, peer: &DomainPeer) -> Value {
+fn row(from: &Name, needed: Option<u32>, peer: &DomainPeer) -> Value {
     let mut row = domain::row(peer);
     row["from"] = json!(from);
-    row["problem"] = json!(problem(peer));
+    row["problem"] = json!(problem(peer, needed));
     row
 }
 
-/// What is wrong on the way, the worst first.
-fn problem(peer: &DomainPeer) -> Option<String> {
+/// What is wrong on the way, the worst first; `needed` is how large the packets of datagrams are at most.
+fn problem(peer: &DomainPeer, needed: Option<u32>) -> Option<String> {
     let offset = peer.clock_offset_ms.unwrap_or(0);
     if peer.round_trip_us.is_none() {
         return Some("no echo has come back yet".to_owned());
@@ -105,6 +106,9 @@ fn problem(peer: &DomainPeer) -> Option<String> {
     }
     if let Some(loss) = peer.unicast_loss_permille.filter(|loss| *loss > LOSS_MAX) {
         return Some(format!("{}.{} % of the echoes are lost", loss / 10, loss % 10));
+    }
+    if let Some((mtu, needed)) = peer.mtu_bytes.zip(needed).filter(|(mtu, needed)| mtu < needed) {
+        return Some(format!("packets of {mtu} bytes pass, and those of {needed} do not, which datagrams need"));
     }
     if peer.is_heard != peer.hears {
         let ways = if peer.is_heard { "back, and not there" } else { "there, and not back" };
@@ -137,6 +141,7 @@ mod tests {
             unicast_loss_permille: Some(0),
             round_trip_us: Some(300),
             clock_offset_ms: Some(-3),
+            mtu_bytes: Some(1_428),
             silent_for_ms: Some(10),
             is_whole: true,
             slots: 3,
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn each_trouble_is_named_and_a_good_way_has_none() {
-        assert_eq!(problem(&peer()), None);
+        assert_eq!(problem(&peer(), Some(1_428)), None);
         let cases = [
             (DomainPeer { unicast_loss_permille: Some(1_000), ..peer() }, "unreachable"),
             (DomainPeer { unicast_loss_permille: None, round_trip_us: None, ..peer() }, "yet"),
@@ -154,12 +159,13 @@ mod tests {
             (DomainPeer { ring: Some(RingStateKind::Down), ..peer() }, "dead"),
             (DomainPeer { hears: false, ..peer() }, "one way: back"),
             (DomainPeer { is_heard: false, ..peer() }, "one way: there"),
+            (DomainPeer { mtu_bytes: Some(1_260), ..peer() }, "packets of 1260 bytes pass, and those of 1428 do not"),
             (DomainPeer { way: Way::Unicast, is_heard: false, hears: false, ..peer() }, "copies"),
             (DomainPeer { clock_offset_ms: Some(-86_400_000), ..peer() }, "behind"),
             (DomainPeer { round_trip_us: Some(90_000), ..peer() }, "90 ms"),
         ];
         for (peer, expected) in cases {
-            let found = problem(&peer).expect("a problem");
+            let found = problem(&peer, Some(1_428)).expect("a problem");
             assert!(found.contains(expected), "{found:?} does not say {expected:?}");
         }
     }

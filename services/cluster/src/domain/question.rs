@@ -1,9 +1,11 @@
 //! What others of this service ask the driver.
 
+use std::net::SocketAddr;
+
 use acp_base::{BootInstant, Failure, Name, Uid};
 use acp_core_swim::{State, rings::DOMAIN};
 use acp_io_daemon::boot_now;
-use acp_io_datagram::selftest;
+use acp_io_datagram::{limits::MTU_BYTES, selftest};
 use acp_wire_api::{
     cluster::{Domain as View, DomainPeer, Refused, Way},
     hub::RingStateKind,
@@ -51,6 +53,7 @@ impl Domain {
             address: self.sockets.address().map(|address| address.to_string()),
             trouble: self.sockets.trouble().unwrap_or_default(),
             key: self.sockets.key(),
+            mtu_bytes: self.sockets.address().map(|address| packet(MTU_BYTES, address)),
             ring: self.roster.ring.0,
             own_slots: wide(self.sync.own_slots().count()),
             heard_slots: wide(used),
@@ -81,6 +84,7 @@ impl Domain {
                 unicast_loss_permille: report.unicast_loss_permille,
                 round_trip_us: report.round_trip.map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
                 clock_offset_ms: report.clock_offset_millis,
+                mtu_bytes: report.datagram_bytes.map(|bytes| packet(bytes, peer.address)),
                 silent_for_ms: origin.and_then(|state| state.silence).map(millis),
                 is_whole: origin.is_some_and(|state| state.is_whole),
                 slots: origin.map_or(0, |state| wide(state.slots)),
@@ -95,6 +99,12 @@ impl Domain {
         peers.sort_by(|one, other| Name::cmp(&one.node, &other.node));
         peers
     }
+}
+
+/// How large the packet of a datagram is: with the headers of UDP and IP.
+fn packet(datagram: usize, address: SocketAddr) -> u32 {
+    let headers = if address.is_ipv4() { 28 } else { 48 };
+    u32::try_from(datagram + headers).unwrap_or(u32::MAX)
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -159,6 +159,13 @@ impl Sockets {
         }
     }
 
+    /// Sends to one address in one piece or not at all.
+    pub(super) fn whole(&mut self, channel: Channel, payload: &[u8], to: SocketAddr) {
+        if self.seal(Path::Unicast, channel, payload) {
+            drop(self.endpoint.as_ref().map(|endpoint| endpoint.send_whole(&self.sealed, to)));
+        }
+    }
+
     fn seal(&mut self, path: Path, channel: Channel, payload: &[u8]) -> bool {
         if self.endpoint.is_none() {
             return false;

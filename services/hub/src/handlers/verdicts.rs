@@ -19,8 +19,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::App;
+use super::{App, announce::logged_as};
 use crate::{
+    announce::{Announcements, Due},
     metrics,
     verdicts::{Seen, Table, evidence, standing},
 };
@@ -32,6 +33,8 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     table: Mutex<Option<Table>>,
+    /// Which of its changes are in the log.
+    announcements: Mutex<Announcements>,
     /// Something was said that may have effects.
     news: Notify,
 }
@@ -52,6 +55,21 @@ impl Judge {
             what(table, boot_now());
             self.news.notify_one();
         }
+    }
+
+    /// Whether this hub leads and has heard enough.
+    pub(super) fn is_telling(&self, now: BootInstant) -> bool {
+        self.table().as_ref().is_some_and(|table| !table.is_learning(now))
+    }
+
+    pub(super) fn announcements(&self) -> MutexGuard<'_, Announcements> {
+        self.announcements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These changes are in the log, or are not.
+    pub(super) fn ordered(&self, due: &[Due], is_done: bool) {
+        self.announcements().ordered(boot_now(), due, is_done);
+        self.news.notify_one();
     }
 
     fn table(&self) -> MutexGuard<'_, Option<Table>> {
@@ -79,6 +97,7 @@ pub(crate) async fn judge(app: Arc<App>) {
         for effect in effects {
             app.carry_out(effect);
         }
+        let pause = app.announce().map_or(pause, |at| pause.min(at.since(boot_now())));
         let is_other = |now: &acp_io_raft::Status| now.is_leader().then_some(now.term) != term;
         is_due = tokio::select! {
             () = app.drain.cancelled() => return,
@@ -102,6 +121,7 @@ impl App {
         };
         if held.as_ref().is_none_or(|table| table.term != term) {
             *held = Some(Table::new(boot_now(), term));
+            *self.verdicts.announcements() = Announcements::default();
         }
         let Some(table) = held.as_mut() else { return (Vec::new(), PERIOD) };
         if is_due {
@@ -144,12 +164,15 @@ impl App {
     }
 
     fn changed(&self, node: Uid, from: Option<Verdict>, to: Verdict, facts: &Facts) {
-        let is_learning = self.verdicts.table().as_ref().is_none_or(|table| table.is_learning(boot_now()));
-        if is_learning {
+        if !self.verdicts.is_telling(boot_now()) {
             return;
         }
         let (was, is) = (from.map(standing), standing(to));
         metrics::judged(is.word());
+        if let Some(standing) = logged_as(is) {
+            let logged = self.replica.read(|state| state.verdict(node));
+            self.verdicts.announcements().changed(node, standing, logged);
+        }
         let name = self.called(node);
         let why = evidence(&to, &facts.sentence(|other| self.called(other)));
         tracing::info!(node = name, was = was.map(|was| was.word()), verdict = is.word(), why, "a verdict has changed");

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use acp_base::Code;
+use acp_base::{Code, from_base64};
+use acp_core_cdb::decode;
 use acp_dev_wait::{seen, wait_for_async};
 use acp_wire_api::hub::{
-    Judgement, KeepAlive, ListNodes, NodeFilter, ReportRing, ReportRingRequest, RingState, RingStateKind, Standing,
+    Backup, BackupRequest, Follow, GetQuorum, Judgement, KeepAlive, ListNodes, NodeFilter, ReportRing,
+    ReportRingRequest, RingState, RingStateKind, Standing, Transfer, TransferRequest,
 };
-use acp_wire_api::{Empty, principal::PrincipalKind};
+use acp_wire_api::{Empty, cluster::FollowRequest, principal::PrincipalKind};
+use acp_wire_model::entry::{Action, NodeStanding};
 
 use crate::{
     node::{Acting, LIMIT},
@@ -74,6 +77,45 @@ async fn a_node_that_nobody_reaches_is_down_and_online_again_when_it_is_back() {
 
     world.heal();
     until(&world, &[other, leader], victim, false, Standing::Online).await;
+
+    // Each change is in the log, in its order, once, with the words of the verdict; another leader adds nothing.
+    let entries = logged(&world, leader, victim).await;
+    let told: Vec<NodeStanding> = entries.iter().map(|(standing, _evidence)| *standing).collect();
+    assert!(told.windows(2).all(|pair| pair[0] != pair[1]) && told[0] == NodeStanding::Isolated, "{entries:?}");
+    let down = entries.iter().find(|(standing, _)| *standing == NodeStanding::Down).expect("it was down");
+    assert!(down.1.contains(&by) && down.1.ends_with("; confirmation failed"), "{entries:?}");
+    let to = TransferRequest { to: Some(crate::node::valid(&world.peer(other).name)) };
+    world.hub(leader).call::<Transfer>(to).await.expect("handed over");
+    until(&world, &[0, 1, 2], victim, false, Standing::Online).await;
+    assert_eq!(logged(&world, other, victim).await, entries);
+}
+
+/// What the log of a hub says of a node, once it says that it is online again.
+async fn logged(world: &World, at: usize, of: usize) -> Vec<(NodeStanding, String)> {
+    let victim = world.peer(of).uid;
+    let entries = wait_for_async("the entries", LIMIT, async || {
+        let backup = world.hub(at).call::<Backup>(BackupRequest {}).await.map_err(|failure| failure.to_string())?;
+        let epoch = world.hub(at).call::<GetQuorum>(Empty {}).await.map_err(|failure| failure.to_string())?.epoch;
+        let (index, hash) = (0, "00".repeat(32));
+        let from = FollowRequest { cluster: backup.cluster, epoch, index, hash, any_cluster: false };
+        let mut replies = world.hub(at).stream::<Follow>(from).await.map_err(|failure| failure.to_string())?;
+        let (mut read, mut applied) = (Vec::new(), 0);
+        while applied < backup.index {
+            let reply = replies.next().await.expect("it goes on").map_err(|failure| failure.to_string())?;
+            for bytes in reply.entries.iter().map(|entry| from_base64(entry).expect("base64")) {
+                let entry = decode(&bytes, applied + 1).expect("an entry");
+                applied = entry.index;
+                match entry.action {
+                    Action::Verdict { node, standing, evidence, unsaid: 0 } if node == victim => {
+                        read.push((standing, evidence));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        seen(read, |read| read.last().is_some_and(|(standing, _)| *standing == NodeStanding::Online))
+    });
+    entries.await.expect("they are there")
 }
 
 #[tokio::test]

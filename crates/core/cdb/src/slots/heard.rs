@@ -10,7 +10,7 @@ use acp_wire_model::object::Facet;
 use serde_json::Value;
 
 use super::{
-    Reporter, SlotChange, SlotId, Slots, Totals,
+    Reporter, SlotChange, SlotId, Slots, Stood, Totals,
     check::{check_reported_name, is_deeper},
 };
 use crate::{
@@ -89,17 +89,11 @@ impl Slots {
         Ok(Hearing::Taken(self.put(kind, uid, name, record)))
     }
 
-    /// A reporter of another node stood by every state it had said then.
+    /// A reporter of another node stood by every state that it has said. Costs the same, however many they are.
     pub(crate) fn stood(&mut self, origin: Uid, reporter: &str, at: BootInstant) {
-        let Some(known) = self.reporters.get(reporter).filter(|known| known.origin == Some(origin)) else { return };
-        let slots = known.slots.clone();
-        let reporter: Arc<str> = Arc::from(reporter);
-        for (uid, facet) in slots.into_iter().filter(|(_, facet)| *facet == Facet::Meta) {
-            let holder = self.holders.get_mut(&uid);
-            let slot = holder.and_then(|holder| holder.slots.get_mut(&(Arc::clone(&reporter), facet)));
-            if let Some(slot) = slot.filter(|slot| slot.received < at) {
-                Arc::make_mut(slot).received = at;
-            }
+        let Some(known) = self.reporters.get_mut(reporter).filter(|known| known.origin == Some(origin)) else { return };
+        if known.stood.is_none_or(|stood| stood.at < at) {
+            known.stood = Some(Stood { at, incarnation: None });
         }
     }
 

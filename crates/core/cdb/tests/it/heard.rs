@@ -45,7 +45,38 @@ fn what_others_say_is_seen_with_its_age_and_never_as_this_nodes() {
     assert_eq!((slot.reporter.as_str(), slot.age_ms, slot.incarnation, slot.sequence), ("storage@n2", 1_500, 7, 3));
     world.db.stood(THEIRS, "storage@n2", BootInstant::from_millis(6_000));
     let view = world.db.get(Kind::Volume, &Key::Name("default/v5".into()), None).expect("heard");
-    assert_eq!(view.slots[0].received, BootInstant::from_millis(6_000));
+    assert_eq!(view.slots[0].stood, BootInstant::from_millis(6_000));
+}
+
+#[test]
+fn a_reporter_that_stands_by_thousands_of_states_writes_none_of_them() {
+    let mut world = World::new();
+    for number in 0..5_000 {
+        assert_eq!(world.db.hear(heard(1_000 + number, json!({"size": number}))), Ok(true));
+        publish(&mut world, u64::try_from(number + 1).expect("small"), 10_000 + number, Some(json!({"size": 1})));
+    }
+    let seen =
+        |world: &World| world.db.list(&[Kind::Volume]).into_iter().flat_map(|view| view.slots).collect::<Vec<_>>();
+    let before = seen(&world);
+    let at = BootInstant::from_millis(9_000);
+    world.db.stood(THEIRS, "storage@n2", at);
+    world.db.stood(THEIRS, "storage@n2", BootInstant::from_millis(8_000));
+    let heartbeat = Publication { incarnation: 1, sequence: 6_000, ..Publication::default() };
+    world.db.publish(at, "storage@n1", heartbeat).expect("valid");
+    let after = seen(&world);
+    assert_eq!((before.len(), after.len()), (10_000, 10_000));
+    assert!(after.iter().all(|slot| slot.stood == at), "all of them are as young as that");
+    let written = before.iter().zip(&after).filter(|(before, after)| !Arc::ptr_eq(&before.slot, &after.slot)).count();
+    assert_eq!(written, 0);
+    // What is said later counts from then on, and what another node says of its reporter changes nothing.
+    world.db.stood(Uid::from_u128(3), "storage@n2", BootInstant::from_millis(10_000));
+    let mut later = heard(1_000, json!({"size": 9}));
+    later.value.as_mut().expect("one").said = BootInstant::from_millis(9_500);
+    assert_eq!(world.db.hear(later), Ok(true));
+    let view = world.db.get(Kind::Volume, &Key::Uid(uid(1_000)), None).expect("heard");
+    assert_eq!(view.slots[0].stood, BootInstant::from_millis(9_500));
+    let view = world.db.get(Kind::Volume, &Key::Uid(uid(1_001)), None).expect("heard");
+    assert_eq!(view.slots[0].stood, at);
 }
 
 #[test]

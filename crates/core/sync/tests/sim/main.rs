@@ -1,5 +1,6 @@
 //! Nodes under virtual time: datagrams are lost (one by one and in bursts), late, doubled and out of order; the network parts,
-//! multicast fails between some pairs; nodes crash, come back, also with an old incarnation, and join late. An invariant a file.
+//! multicast fails between some pairs; nodes crash, come back, also with an old incarnation, and join late. An invariant a file; the
+//! nodes and the network are `crates/dev/domain`.
 //!
 //! `ACP_SIM_SEEDS` and `ACP_SIM_NODES` make the runs more and larger; `ACP_SIM_SEED` lives through one alone.
 
@@ -9,8 +10,6 @@ mod bytes;
 mod converge;
 mod deleted;
 mod incarnation;
-mod network;
-mod node;
-mod scale;
 mod script;
-mod world;
+
+use acp_dev_domain::{network, world};

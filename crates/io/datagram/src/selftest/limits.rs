@@ -41,6 +41,15 @@ pub const ECHOES_PER_TICK: usize = 16;
 /// Peers beyond them fall back, too, which is safe.
 pub const FIRST_ECHOES_PER_TICK: usize = 12;
 
+/// How often the largest datagram is tried towards a peer that it has reached.
+pub const SIZE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often in a row a size does not come back before a smaller one is tried: at 10 % loss on both ways once in 4,000.
+pub const SIZE_FAILURES_MAX: u8 = 5;
+
+/// Peers to which a size is tried in one tick: 5 a second, at most 7 KB/s; a thousand are known after minutes, five within seconds.
+pub const SIZES_PER_TICK: usize = 1;
+
 /// A peer that asks sooner than this after it was answered is not answered: that is a flood.
 pub const ANSWER_GAP: Duration = Duration::from_millis(100);
 

@@ -8,6 +8,7 @@ use super::{
     limits::{ANSWER_GAP, ECHO_PERIOD, HEARD_LIMIT},
     measure::{Arrivals, Outcomes, Trips},
     sending::{Mode, Sending},
+    size::Sizes,
 };
 
 /// One peer.
@@ -21,6 +22,7 @@ pub(crate) struct Peer {
     answered_at: Option<BootInstant>,
     outcomes: Outcomes,
     trips: Trips,
+    pub(crate) sizes: Sizes,
 }
 
 /// A question that is not answered yet.
@@ -52,6 +54,8 @@ pub struct PeerReport {
     pub round_trip: Option<Duration>,
     /// How far its wall clock is ahead of this node's, in milliseconds, give or take half a round trip and one.
     pub clock_offset_millis: Option<i64>,
+    /// The largest datagram, in bytes as UDP carries it, that reaches it in one piece: of the sizes that are tried; none: not known.
+    pub datagram_bytes: Option<usize>,
 }
 
 impl Peer {
@@ -65,6 +69,7 @@ impl Peer {
             answered_at: None,
             outcomes: Outcomes::default(),
             trips: Trips::default(),
+            sizes: Sizes::default(),
         }
     }
 
@@ -87,6 +92,14 @@ impl Peer {
             None => Some(BootInstant::default()),
             Some(at) => (now.since(at) >= ECHO_PERIOD).then_some(at),
         }
+    }
+
+    /// When a size was tried last, if one may be tried: the last small echo has come back, and not so lately that the peer would
+    /// take the next question for a flood.
+    pub(crate) fn size_due(&self, now: BootInstant) -> Option<BootInstant> {
+        let is_quiet = self.asked_at.is_some_and(|at| now.since(at) >= 2 * ANSWER_GAP);
+        let is_answered = self.pending.is_none() && self.trips.smoothed().is_some();
+        self.sizes.due(now).filter(|_| is_quiet && is_answered)
     }
 
     /// Notes that it is asked now; a question that was still open is lost. Before its first answer nothing is: it may have no key
@@ -127,6 +140,7 @@ impl Peer {
         self.sending.excuse(now, late);
         self.heard_at = self.heard_at.map(|at| (at + late).min(now));
         self.pending = None;
+        self.sizes.excuse();
     }
 
     pub(crate) fn report(&self, peer: Uid, now: BootInstant) -> PeerReport {
@@ -140,6 +154,7 @@ impl Peer {
             unicast_loss_permille: self.outcomes.loss_permille(),
             round_trip: self.trips.smoothed(),
             clock_offset_millis: self.trips.offset_millis(),
+            datagram_bytes: self.sizes.passes(),
         }
     }
 }

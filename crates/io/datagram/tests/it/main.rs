@@ -2,4 +2,5 @@
 
 mod namespace;
 mod selftest;
+mod size;
 mod sockets;

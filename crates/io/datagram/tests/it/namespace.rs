@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The port of the nodes: the namespace is theirs alone.
-const PORT: u16 = 4_711;
+pub(crate) const PORT: u16 = 4_711;
 
 pub(crate) const CLUSTER: Uid = Uid::from_u128(1);
 

@@ -13,20 +13,20 @@ use acp_io_datagram::{
 use crate::namespace::{CLUSTER, Node, in_namespace};
 
 /// One node with its self-test, and where the members are.
-struct Tester {
-    node: Node,
-    test: SelfTest,
-    started: std::time::Instant,
-    members: BTreeMap<Uid, SocketAddr>,
+pub(crate) struct Tester {
+    pub(crate) node: Node,
+    pub(crate) test: SelfTest,
+    pub(crate) started: std::time::Instant,
+    pub(crate) members: BTreeMap<Uid, SocketAddr>,
 }
 
 impl Tester {
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let millis = u64::try_from(self.started.elapsed().as_millis()).expect("short");
         Now { boot: BootInstant::from_millis(millis), wall: WallTime(1_000_000 + millis) }
     }
 
-    fn give(&mut self, input: Input<'_>) {
+    pub(crate) fn give(&mut self, input: Input<'_>) {
         let mut out = Vec::new();
         self.test.step(self.now(), input, &mut out);
         let mut datagram = Vec::new();
@@ -40,13 +40,17 @@ impl Tester {
                     self.node.sealer.seal(Unicast, Channel::SelfTest, &payload, &mut datagram).expect("sealed");
                     self.node.endpoint.send(&datagram, self.members[&peer]).expect("sent");
                 }
+                Output::Whole(peer, payload) => {
+                    self.node.sealer.seal(Unicast, Channel::SelfTest, &payload, &mut datagram).expect("sealed");
+                    self.node.endpoint.send_whole(&datagram, self.members[&peer]).expect("sent, or too large");
+                }
                 Output::Changed { .. } => {}
             }
         }
     }
 
     /// Takes what has arrived within a millisecond, and ticks if it is time.
-    async fn turn(&mut self) {
+    pub(crate) async fn turn(&mut self) {
         let mut batch = Batch::new();
         let arrived = tokio::time::timeout(Duration::from_millis(1), self.node.endpoint.receive(&mut batch)).await;
         if let Ok(received) = arrived {

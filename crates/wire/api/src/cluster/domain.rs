@@ -23,6 +23,9 @@ pub struct Domain {
     /// The number of the group key that it seals with; absent: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<u32>,
+    /// The largest packets, in bytes with the headers of UDP and IP, that its datagrams need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_bytes: Option<u32>,
     /// Its ring; one ring alone is 1.
     pub ring: u64,
     /// Slots that its own services say.
@@ -89,6 +92,9 @@ pub struct DomainPeer {
     /// How far its wall clock is ahead, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
+    /// The largest packet of those that are tried, in bytes with the headers of UDP and IP, that reaches it in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_bytes: Option<u32>,
     /// For how long nothing of its slots was heard from itself, in milliseconds; absent: it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_for_ms: Option<u64>,

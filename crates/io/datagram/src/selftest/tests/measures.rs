@@ -61,9 +61,9 @@ fn a_node_sends_the_same_however_many_there_are() {
         for node in 0..count {
             let multicast = world.sent[&(node, Path::Multicast)];
             assert!((49..=51).contains(&multicast), "{multicast} probes in 20 s among {count}");
-            // Questions of its own, once a second and peer, and answers to as many.
+            // Questions of its own, once a second and peer, and answers to as many, and to those of other sizes.
             let unicast = world.sent[&(node, Path::Unicast)];
-            assert!(unicast <= 2 * 21 * (count as u64 - 1), "{unicast} echoes in 20 s among {count}");
+            assert!(unicast <= (2 * 21 + 6) * (count as u64 - 1), "{unicast} echoes in 20 s among {count}");
         }
     }
 }
@@ -82,7 +82,7 @@ fn with_more_members_than_take_part_traffic_and_sizes_keep_their_bounds() {
         let now = test.next_deadline().as_nanos() / 1_000_000;
         test.step(at(now), Input::Tick, &mut out);
         let sizes = out.iter().map(|output| match output {
-            Output::Multicast(payload) | Output::Unicast(_, payload) => payload.len(),
+            Output::Multicast(payload) | Output::Unicast(_, payload) | Output::Whole(_, payload) => payload.len(),
             Output::Changed { .. } => panic!("nobody has said anything"),
         });
         assert!(sizes.max().is_some_and(|size| size <= PAYLOAD_BYTES_MAX));
@@ -127,4 +127,21 @@ fn who_is_heard_and_does_not_hear_is_asked_first() {
     test.step(at(0), Input::Heard(uid(59)), &mut out);
     test.step(at(0), Input::Tick, &mut out);
     assert!(matches!(&out[0], Output::Unicast(peer, _) if *peer == uid(59)), "{out:?}");
+}
+
+#[test]
+fn a_narrow_way_is_told_apart_from_loss_and_costs_little() {
+    let mut world = World::new(5, 6);
+    world.loss_permille = 100;
+    world.run(60_000);
+    let reports = |world: &World| (1..5).map(|to| world.report(0, to)).collect::<Vec<_>>();
+    assert!(reports(&world).iter().all(|report| report.datagram_bytes == Some(1_400)), "{:?}", reports(&world));
+    world.loss_permille = 0;
+    world.carries = 1_250;
+    world.run(20_000);
+    assert!(reports(&world).iter().all(|report| report.datagram_bytes == Some(1_232)), "{:?}", reports(&world));
+    assert!(reports(&world).iter().all(|report| report.unicast_loss_permille < Some(200)), "{:?}", reports(&world));
+    world.carries = 1_400;
+    world.run(10_000);
+    assert!(reports(&world).iter().all(|report| report.datagram_bytes == Some(1_400)), "{:?}", reports(&world));
 }

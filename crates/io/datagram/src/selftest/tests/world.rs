@@ -30,6 +30,8 @@ pub(super) struct World {
     /// Nodes that do not run: nothing is delivered to them, and no deadline of theirs comes.
     pub(super) frozen: BTreeSet<usize>,
     pub(super) loss_permille: u64,
+    /// Bytes of the largest datagram that passes.
+    pub(super) carries: usize,
     pub(super) offsets_millis: Vec<i64>,
     random: u64,
     number: u64,
@@ -55,6 +57,7 @@ impl World {
             cut: BTreeSet::new(),
             frozen: BTreeSet::new(),
             loss_permille: 0,
+            carries: usize::MAX,
             offsets_millis: vec![0; count],
             random: seed,
             number: 0,
@@ -106,6 +109,12 @@ impl World {
                 Output::Unicast(peer, payload) => {
                     self.send(Path::Unicast, node, place(peer), &payload);
                     *self.sent.entry((node, Path::Unicast)).or_default() += 1;
+                }
+                Output::Whole(peer, payload) => {
+                    let fits = payload.len() + OVERHEAD_BYTES <= self.carries;
+                    if fits {
+                        self.send(Path::Unicast, node, place(peer), &payload);
+                    }
                 }
                 Output::Changed { peer, mode, why } => {
                     assert_eq!(self.nodes[node].mode(peer), mode);

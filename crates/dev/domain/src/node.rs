@@ -5,42 +5,52 @@ use std::{collections::BTreeMap, time::Duration};
 use acp_base::{BootInstant, EpochId, Uid};
 use acp_core_sync::{Config, Origin, Slot, SlotKey, Sync};
 
-use crate::{ages, deleted, incarnation};
+use crate::told;
 
 /// What a node was last told of a slot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told {
-    pub(crate) incarnation: u64,
-    pub(crate) number: u64,
+pub struct Told {
+    /// Of which life.
+    pub incarnation: u64,
+    /// Which number.
+    pub number: u64,
 }
 
 /// What a node has sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sent {
-    pub(crate) bytes: u64,
-    pub(crate) datagrams: u64,
+pub struct Sent {
+    /// Bytes of its messages; a copy by multicast counts once.
+    pub bytes: u64,
+    /// The messages.
+    pub datagrams: u64,
     /// The longest of them.
-    pub(crate) longest: usize,
+    pub longest: usize,
 }
 
 /// A node.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) uid: Uid,
-    pub(crate) incarnation: u64,
-    pub(crate) sync: Option<Sync>,
+pub struct Node {
+    /// Who it is.
+    pub uid: Uid,
+    /// Which life.
+    pub incarnation: u64,
+    /// Its replication; none: it is down.
+    pub sync: Option<Sync>,
     /// How far its clock is ahead of the world's.
     offset_us: u64,
     pub(crate) deadline_us: Option<u64>,
-    pub(crate) sent: Sent,
-    /// How often it was told that a slot is gone, and of a slot by another node than the slot's own.
-    pub(crate) gone: u64,
-    pub(crate) relayed: u64,
+    /// What it has sent.
+    pub sent: Sent,
+    /// How often it was told that a slot is gone.
+    pub gone: u64,
+    /// How often it was told of a slot by another node than the slot's own.
+    pub relayed: u64,
     told: BTreeMap<(Uid, SlotKey), Told>,
     incarnations: BTreeMap<Uid, u64>,
 }
 
-pub(crate) const EPOCH: EpochId = EpochId { number: 1, id: Uid::from_u128(77) };
+/// The epoch of all worlds.
+pub const EPOCH: EpochId = EpochId { number: 1, id: Uid::from_u128(77) };
 
 impl Node {
     pub(crate) fn new(index: usize, offset_us: u64) -> Self {
@@ -58,7 +68,8 @@ impl Node {
         }
     }
 
-    pub(crate) fn clock(&self, now_us: u64) -> BootInstant {
+    /// What its clock shows.
+    pub fn clock(&self, now_us: u64) -> BootInstant {
         BootInstant::from_nanos((now_us + self.offset_us) * 1_000)
     }
 
@@ -89,7 +100,7 @@ impl Node {
         said_us: &[u64],
     ) -> Result<(), (&'static str, String)> {
         let newest = self.incarnations.entry(origin.node).or_default();
-        incarnation::check(*newest, origin.incarnation).map_err(|what| ("incarnation", what))?;
+        told::incarnation(*newest, origin.incarnation).map_err(|what| ("incarnation", what))?;
         *newest = origin.incarnation;
         let before = self.told.get(&(origin.node, key.clone())).copied();
         let Some(slot) = slot else {
@@ -97,15 +108,15 @@ impl Node {
             return Ok(());
         };
         let number = number(&slot.value);
-        deleted::check(before, origin.incarnation, number).map_err(|what| ("deleted", what))?;
+        told::not_deleted(before, origin.incarnation, number).map_err(|what| ("deleted", what))?;
         self.told.insert((origin.node, key), Told { incarnation: origin.incarnation, number });
         self.relayed += u64::from(slot.relayed);
         let said_us = said_us[usize::try_from(number).expect("small")];
-        ages::check(Duration::from_micros(now_us - said_us), slot.age).map_err(|what| ("age", what))
+        told::age(Duration::from_micros(now_us - said_us), slot.age).map_err(|what| ("age", what))
     }
 }
 
 /// What a value says: a number that is larger the later it was said.
-pub(crate) fn number(value: &[u8]) -> u64 {
+pub fn number(value: &[u8]) -> u64 {
     u64::from_be_bytes(value[..8].try_into().expect("values begin with a number"))
 }

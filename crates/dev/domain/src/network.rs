@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 /// How datagrams are lost, besides partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub enum Loss {
+    /// None is.
     None,
     /// So many percent of all, each for itself.
     Percent(u64),
@@ -15,20 +16,22 @@ pub(crate) enum Loss {
 
 /// The network between nodes, which are numbers here.
 #[derive(Debug)]
-pub(crate) struct Network {
-    pub(crate) loss: Loss,
+pub struct Network {
+    /// How datagrams are lost.
+    pub loss: Loss,
     /// Who is on the other side; none if there are no sides.
-    pub(crate) side: Option<BTreeSet<usize>>,
+    pub side: Option<BTreeSet<usize>>,
     /// The other side hears this one.
-    pub(crate) one_way: bool,
+    pub one_way: bool,
     /// Pairs, the lower first, between which multicast is dropped.
-    pub(crate) deaf: BTreeSet<(usize, usize)>,
+    pub deaf: BTreeSet<(usize, usize)>,
     /// Datagrams overtake each other, and come twice.
-    pub(crate) is_unruly: bool,
+    pub is_unruly: bool,
 }
 
 impl Network {
-    pub(crate) const fn calm() -> Self {
+    /// Nothing is lost, late or cut.
+    pub const fn calm() -> Self {
         Self { loss: Loss::None, side: None, one_way: false, deaf: BTreeSet::new(), is_unruly: false }
     }
 

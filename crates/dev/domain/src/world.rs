@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use acp_base::Uid;
@@ -13,6 +14,7 @@ use acp_wire_model::{Kind, object::Facet};
 use crate::{
     network::Network,
     node::{Node, number},
+    scale::timed,
 };
 
 /// The clocks of nodes begin later than this, so that ages before a node's boot are tried as well.
@@ -27,29 +29,44 @@ struct Datagram {
 
 /// The world.
 #[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) now_us: u64,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) network: Network,
-    pub(crate) random: Random,
-    pub(crate) config: Config,
+pub struct World {
+    /// What time it is, in microseconds.
+    pub now_us: u64,
+    /// The nodes, those that are down as well.
+    pub nodes: Vec<Node>,
+    /// The network between them.
+    pub network: Network,
+    /// Where chance comes from.
+    pub random: Random,
+    /// The bounds of every node.
+    pub config: Config,
     /// What broke, by invariant; the first time.
-    pub(crate) wrong: BTreeMap<&'static str, String>,
+    pub wrong: BTreeMap<&'static str, String>,
     /// How often a node learnt that it had lived before.
-    pub(crate) begun_again: u64,
+    pub begun_again: u64,
     /// Restarts.
-    pub(crate) lives: u64,
+    pub lives: u64,
     /// Messages that were refused.
-    pub(crate) refused: u64,
+    pub refused: u64,
     on_the_way: BTreeMap<(u64, u64), Datagram>,
     deadlines: BTreeSet<(u64, usize)>,
     serial: u64,
     /// When each number was said.
     said_us: Vec<u64>,
+    /// Whose datagrams are kept, and its time measured.
+    tap: Option<Tap>,
+}
+
+#[derive(Debug)]
+struct Tap {
+    node: usize,
+    received: Vec<(Uid, Arc<[u8]>)>,
+    spent: Duration,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, nodes: usize, config: Config) -> Self {
+    /// A world of so many nodes, all of which have just started.
+    pub fn new(seed: u64, nodes: usize, config: Config) -> Self {
         let mut world = Self {
             now_us: 1_000_000,
             nodes: Vec::new(),
@@ -64,6 +81,7 @@ impl World {
             deadlines: BTreeSet::new(),
             serial: 0,
             said_us: vec![0],
+            tap: None,
         };
         for _ in 0..nodes {
             world.join();
@@ -72,26 +90,28 @@ impl World {
     }
 
     /// A node that was not there before.
-    pub(crate) fn join(&mut self) {
+    pub fn join(&mut self) {
         let offset_us = self.random.below(OFFSET_US);
         self.nodes.push(Node::new(self.nodes.len(), offset_us));
         self.start(self.nodes.len() - 1);
     }
 
-    pub(crate) fn start(&mut self, index: usize) {
+    /// A node that is down starts.
+    pub fn start(&mut self, index: usize) {
         let seed = self.random.number();
         self.nodes[index].start(self.now_us, seed, self.config);
         self.settle_modes();
         self.touched(index);
     }
 
-    pub(crate) fn crash(&mut self, index: usize) {
+    /// A node ends, and forgets what it was told.
+    pub fn crash(&mut self, index: usize) {
         self.nodes[index].crash();
         self.touched(index);
     }
 
     /// What the self-test would find.
-    pub(crate) fn settle_modes(&mut self) {
+    pub fn settle_modes(&mut self) {
         let uids: Vec<Uid> = self.nodes.iter().map(|node| node.uid).collect();
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Some(sync) = &mut node.sync else { continue };
@@ -102,12 +122,13 @@ impl World {
         }
     }
 
-    pub(crate) fn up(&self) -> Vec<usize> {
+    /// Who is up.
+    pub fn up(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].sync.is_some()).collect()
     }
 
     /// A node says a new value of one of its slots.
-    pub(crate) fn publish(&mut self, index: usize, slot: u64, bytes: usize) {
+    pub fn publish(&mut self, index: usize, slot: u64, bytes: usize) {
         let number = self.said_us.len() as u64;
         self.said_us.push(self.now_us);
         let mut value = number.to_be_bytes().to_vec();
@@ -121,7 +142,8 @@ impl World {
         self.touched(index);
     }
 
-    pub(crate) fn withdraw(&mut self, index: usize, slot: u64) {
+    /// A node says nothing of one of its slots any more.
+    pub fn withdraw(&mut self, index: usize, slot: u64) {
         let (now, node) = (self.nodes[index].clock(self.now_us), &mut self.nodes[index]);
         if let Some(sync) = &mut node.sync {
             sync.withdraw(now, &key(slot));
@@ -130,7 +152,7 @@ impl World {
     }
 
     /// Lets time pass.
-    pub(crate) fn run_for(&mut self, millis: u64) {
+    pub fn run_for(&mut self, millis: u64) {
         let end = self.now_us + millis * 1_000;
         loop {
             let datagram = self.on_the_way.first_key_value().map(|((at, _), _)| *at);
@@ -150,10 +172,26 @@ impl World {
     fn deliver(&mut self) {
         let Some((_, Datagram { to, from, bytes })) = self.on_the_way.pop_first() else { return };
         let now = self.nodes[to].clock(self.now_us);
-        if let Some(sync) = &mut self.nodes[to].sync {
-            self.refused += u64::from(sync.receive(now, from, &bytes).is_err());
-            self.touched(to);
-        }
+        let Some(sync) = &mut self.nodes[to].sync else { return };
+        let taken = match self.tap.as_mut().filter(|tap| tap.node == to) {
+            None => sync.receive(now, from, &bytes),
+            Some(tap) => {
+                tap.received.push((from, Arc::clone(&bytes)));
+                timed(&mut tap.spent, || sync.receive(now, from, &bytes))
+            }
+        };
+        self.refused += u64::from(taken.is_err());
+        self.touched(to);
+    }
+
+    /// Keeps what a node receives from now on, and measures how long it takes to take it in.
+    pub fn tap(&mut self, node: usize) {
+        self.tap = Some(Tap { node, received: Vec::new(), spent: Duration::ZERO });
+    }
+
+    /// What it received since, each with its sender, and how long that took.
+    pub fn untap(&mut self) -> (Vec<(Uid, Arc<[u8]>)>, Duration) {
+        self.tap.take().map(|tap| (tap.received, tap.spent)).unwrap_or_default()
     }
 
     fn wake(&mut self) {
@@ -223,24 +261,28 @@ impl World {
     }
 
     /// What one node holds of another, as numbers.
-    pub(crate) fn held(&self, index: usize, of: Uid) -> BTreeMap<SlotKey, u64> {
+    pub fn held(&self, index: usize, of: Uid) -> BTreeMap<SlotKey, u64> {
         let Some(sync) = &self.nodes[index].sync else { return BTreeMap::new() };
         let slots = sync.slots(self.nodes[index].clock(self.now_us), of);
         slots.map(|(key, slot)| (key.clone(), number(&slot.value))).collect()
     }
 
     /// What a node says.
-    pub(crate) fn own(&self, index: usize) -> BTreeMap<SlotKey, u64> {
+    pub fn own(&self, index: usize) -> BTreeMap<SlotKey, u64> {
         let slots = self.nodes[index].sync.iter().flat_map(|sync| sync.own_slots());
         slots.map(|(key, value)| (key.clone(), number(value))).collect()
     }
 
     /// Where replicas differ from what is said, and of nodes that are down from each other.
-    pub(crate) fn difference(&self) -> Option<String> {
-        let up = self.up();
+    pub fn difference(&self) -> Option<String> {
+        self.difference_of(&self.up().into_iter().collect())
+    }
+
+    /// The same, of the replicas of these nodes.
+    pub fn difference_of(&self, replicas: &BTreeSet<usize>) -> Option<String> {
         for (of, origin) in self.nodes.iter().enumerate() {
             let mut expected = origin.sync.is_some().then(|| self.own(of));
-            for index in up.iter().copied().filter(|index| *index != of) {
+            for index in replicas.iter().copied().filter(|index| *index != of) {
                 let held = self.held(index, origin.uid);
                 let expected = expected.get_or_insert_with(|| held.clone());
                 if held != *expected {
@@ -255,7 +297,7 @@ impl World {
 }
 
 /// One of the slots that nodes of these worlds have: state or measurements of an object, by one of two reporters.
-pub(crate) fn key(slot: u64) -> SlotKey {
+pub fn key(slot: u64) -> SlotKey {
     let facet = if slot.is_multiple_of(3) { Facet::Stats } else { Facet::Meta };
     let reporter = if slot.is_multiple_of(2) { "hypervisor" } else { "network" };
     SlotKey { kind: Kind::System, uid: Uid::from_u128(u128::from(slot) + 1), reporter: reporter.into(), facet }
