@@ -32,6 +32,8 @@ pub(crate) struct Node {
     /// How far its clock is ahead of the world's.
     offset_us: u64,
     pub(crate) deadline_us: Option<u64>,
+    /// When it went down last.
+    pub(crate) down_us: u64,
     pub(crate) sent: Sent,
     /// How often it was told that a slot is gone, and of a slot by another node than the slot's own.
     pub(crate) gone: u64,
@@ -50,6 +52,7 @@ impl Node {
             sync: None,
             offset_us,
             deadline_us: None,
+            down_us: 0,
             sent: Sent::default(),
             gone: 0,
             relayed: 0,
@@ -73,8 +76,9 @@ impl Node {
         self.sync = Some(Sync::new(self.clock(now_us), origin, EPOCH, seed, config));
     }
 
-    pub(crate) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self, now_us: u64) {
         self.sync = None;
+        self.down_us = now_us;
         self.told.clear();
         self.incarnations.clear();
     }
