@@ -51,16 +51,17 @@ pub(crate) const GUEST: &str = "web";
 /// The port of agents.
 pub(crate) const AGENT_PORT: u16 = 9_932;
 
-/// Where the programs of an earlier version lie, if every second node of a lab is to run them: `cargo xtask soak mixed`.
+/// Where the programs of an earlier version lie, if the first node of a lab, which founds the cluster at their feature level, and
+/// every second one from there are to run them: `cargo xtask soak mixed`.
 const SECOND_BIN: &str = "ACP_E2E_SECOND_BIN";
 
 /// A lab of so many nodes in this directory, each with programs of the lab's own: a build beside it changes nothing.
 pub(crate) fn plan(dir: &Path, nodes: u8) -> Result<Plan> {
     let (bin, second) = (dir.join("bin"), dir.join("second-bin"));
-    node::install(&fs::canonicalize(programs())?, &bin)?;
-    let second_bin = std::env::var_os(SECOND_BIN)
-        .map(|programs| node::install(&fs::canonicalize(programs)?, &second).map(|()| second))
-        .transpose()?;
+    let earlier = std::env::var_os(SECOND_BIN).map(fs::canonicalize).transpose()?;
+    let present = fs::canonicalize(programs())?;
+    node::install(earlier.as_ref().unwrap_or(&present), &bin)?;
+    let second_bin = earlier.map(|_earlier| node::install(&present, &second).map(|()| second)).transpose()?;
     Ok(Plan { nodes, domains: 1, voters: None, bin, second_bin })
 }
 

@@ -4,8 +4,8 @@ use acp_base::{Failure, Name};
 use acp_wire_api::{
     Empty,
     hub::{
-        Backup, BackupReply, BackupRequest, GetQuorum, QuorumStatus, Recover, RecoverRequest, Restore, RestoreRequest,
-        SetVoters, Transfer, TransferRequest, VotersRequest,
+        Backup, BackupReply, BackupRequest, GetQuorum, PlanUpgrade, QuorumStatus, Recover, RecoverRequest, Restore,
+        RestoreRequest, SetVoters, Transfer, TransferRequest, Upgrade, UpgradePlan, VotersRequest,
     },
 };
 
@@ -44,6 +44,16 @@ impl<'a> Quorum<'a> {
     /// Says how many voters there shall be: 1, 3 or 5.
     pub async fn set_voters(self, voters: u32) -> Result<QuorumStatus, Failure> {
         self.connection.call::<SetVoters>(HUB, VotersRequest { voters }).await
+    }
+
+    /// To which feature level the cluster can be raised, and what stands against it.
+    pub async fn plan_upgrade(self) -> Result<UpgradePlan, Failure> {
+        self.connection.call::<PlanUpgrade>(HUB, Empty {}).await
+    }
+
+    /// Raises the cluster's feature level, if every member's programs know it.
+    pub async fn upgrade(self) -> Result<UpgradePlan, Failure> {
+        self.connection.call::<Upgrade>(HUB, Empty {}).await
     }
 
     /// Begins a new epoch with the node that is asked as the only voter; with `plan` it says what would be lost.

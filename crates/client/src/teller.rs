@@ -11,7 +11,7 @@ use acp_base::{ByteSize, Uid};
 use acp_wire_api::cluster::{Get, GetAt, GetAtRequest, GetRequest};
 use acp_wire_model::{
     Kind,
-    entry::{Action, Entry, LeaseAct},
+    entry::{Action, Entry, LeaseAct, NodeStanding},
     merge,
 };
 use serde_json::Value;
@@ -78,6 +78,10 @@ impl EventTeller {
             Action::Lease { system, act } => self.lease(entry, *system, act).await,
             Action::Horizon { epoch, reason } => format!("began epoch {epoch} ({reason})"),
             Action::FeatureLevel { level } => format!("raised the feature level to {level}"),
+            Action::Verdict { node, standing, evidence, unsaid } => {
+                let node = self.name(Kind::Node, *node, entry.index).await;
+                verdict_in_words(&node, *standing, evidence, *unsaid)
+            }
         }
     }
 
@@ -150,6 +154,16 @@ impl EventTeller {
     }
 }
 
+/// What a member is taken for, and why.
+fn verdict_in_words(node: &str, standing: NodeStanding, evidence: &str, unsaid: u32) -> String {
+    let left_out = match unsaid {
+        0 => String::new(),
+        1 => ", after 1 change that was left out".to_owned(),
+        more => format!(", after {more} changes that were left out"),
+    };
+    format!("node {node} is {}{left_out}: {evidence}", standing.word())
+}
+
 /// The fields that a patch names, without what they were.
 fn asked(patch: &Value) -> Vec<FieldChange> {
     let fields = patch.as_object().into_iter().flatten();
@@ -216,6 +230,14 @@ mod tests {
         assert_eq!(fields_in_words(&asked(&json!({"cpus": 2, "autostart": null}))), "autostart taken out, cpus = 2");
         let many: serde_json::Map<_, _> = (0..10).map(|at| (format!("k{at}"), json!(at))).collect();
         assert!(fields_in_words(&asked(&Value::Object(many))).ends_with("k7 = 7, and 2 more"));
+    }
+
+    #[test]
+    fn a_verdict_is_read_with_its_evidence() {
+        let told = |unsaid| verdict_in_words("n2", NodeStanding::Down, "no session for 2 s", unsaid);
+        assert_eq!(told(0), "node n2 is down: no session for 2 s");
+        assert_eq!(told(1), "node n2 is down, after 1 change that was left out: no session for 2 s");
+        assert_eq!(told(7), "node n2 is down, after 7 changes that were left out: no session for 2 s");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use acp_wire_api::{
     cluster::ControllerKey,
     hub::{BackupReply, Cluster, FoundReply, FoundRequest, PrepareReply, PrepareRequest},
 };
-use acp_wire_model::entry::Action;
+use acp_wire_model::entry::{Action, FEATURE_LEVEL};
 use tokio::time::Instant;
 
 use crate::{
@@ -288,7 +288,7 @@ impl Founding {
         opened.map(drop).map_err(|error| Failure::unavailable(acp_base::sentence(&error)))
     }
 
-    /// The first entry of a cluster.
+    /// The first entries of a cluster.
     async fn begin(&self, record: &mut Record, node: Uid, name: &Name) -> Result<(), Failure> {
         if record.beginning.is_some() {
             return self.finish(record).await;
@@ -301,10 +301,12 @@ impl Founding {
         if self.replica.position().borrow().cluster.is_some() {
             return Ok(());
         }
-        let action = Action::Genesis { cluster: new_uid(), node, node_name: name.clone() };
+        let genesis = Action::Genesis { cluster: new_uid(), node, node_name: name.clone() };
         let epoch = Some(EpochId { number: 1, id: new_uid() });
-        let genesis = Draft { epoch, ..Draft::new("hub", "", action) };
-        self.orders.order_one(genesis, deadline).await.map(drop)
+        // No earlier version has a part in it: there is nobody who could not read what is new.
+        let first = [genesis, Action::FeatureLevel { level: FEATURE_LEVEL }];
+        let drafts = first.map(|action| Draft { epoch, ..Draft::new("hub", "", action) });
+        self.orders.order(drafts.to_vec(), deadline).await.map(drop)
     }
 
     /// The end of the epoch before, and of the controllers that it had.

@@ -13,6 +13,7 @@ mod requests;
 mod seat;
 mod secrets;
 mod session;
+mod upgrade;
 mod verdicts;
 mod view;
 mod watch;
@@ -201,6 +202,8 @@ fn quorum_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::GetQuorum, _, _>(router, app, quorum::get);
     once::<api::Transfer, _, _>(router, app, quorum::transfer);
     once::<api::SetVoters, _, _>(router, app, quorum::set_voters);
+    once::<api::PlanUpgrade, _, _>(router, app, upgrade::plan);
+    once::<api::Upgrade, _, _>(router, app, upgrade::upgrade);
     once::<api::Recover, _, _>(router, app, recovery::recover);
     once::<api::Backup, _, _>(router, app, recovery::backup);
     once::<api::Restore, _, _>(router, app, recovery::restore);

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::limits::DEPTH_MAX;
 
 /// The entry kinds this version applies, as they are tagged on the wire.
-const KNOWN: [&str; 8] = ["genesis", "create", "update", "delete", "membership", "lease", "horizon", "feature_level"];
+const KNOWN: [&str; 9] =
+    ["genesis", "create", "update", "delete", "membership", "lease", "horizon", "feature_level", "verdict"];
 
 /// Why a replica does not go on: it would otherwise hold something else than its peers. Nothing was changed; what runs
 /// goes on running.
@@ -119,7 +120,10 @@ struct HeadAction {
 #[cfg(test)]
 mod tests {
     use acp_base::{Uid, WallTime};
-    use acp_wire_model::{Kind, entry::Action};
+    use acp_wire_model::{
+        Kind,
+        entry::{Action, NodeStanding},
+    };
     use serde_json::json;
 
     use super::*;
@@ -140,6 +144,8 @@ mod tests {
             Action::Update { kind: Kind::System, uid, patch: spec.clone(), if_version: Some(3) },
             Action::Update { kind: Kind::System, uid, patch: spec, if_version: None },
             Action::Delete { kind: Kind::System, uid },
+            Action::Verdict { node: uid, standing: NodeStanding::Down, evidence: "x".into(), unsaid: 0 },
+            Action::Verdict { node: uid, standing: NodeStanding::Online, evidence: String::new(), unsaid: 3 },
         ] {
             let entry = entry(action);
             let bytes = encode(&entry);

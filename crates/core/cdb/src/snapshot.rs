@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use acp_base::{EpochId, Name, Uid, WallTime};
-use acp_wire_model::{Kind, entry::FEATURE_LEVEL};
+use acp_wire_model::{
+    Kind,
+    entry::{FEATURE_LEVEL, NodeStanding},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,6 +87,9 @@ struct Stored {
     leases: Vec<(Uid, LeaseRecord)>,
     #[serde(default)]
     members: acp_core_membership::State,
+    // From feature level 2 on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    verdicts: Vec<(Uid, NodeStanding)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,7 +126,7 @@ impl Image {
             version: record.version,
             spec: Value::clone(&record.value),
         });
-        let Standing { identity, index, hash, time, level, members, leases, last_term, tombstones, departed } =
+        let Standing { identity, index, hash, time, level, members, leases, last_term, verdicts, tombstones, departed } =
             self.standing;
         let stored = Stored {
             format: FORMAT,
@@ -138,6 +144,7 @@ impl Image {
             last_term,
             leases: leases.into_iter().collect(),
             members,
+            verdicts: verdicts.into_iter().collect(),
         };
         rmp_serde::to_vec_named(&stored).expect("a snapshot holds nothing that MessagePack cannot express")
     }
@@ -179,6 +186,7 @@ impl State {
             members: stored.members,
             leases: stored.leases.into_iter().collect(),
             last_term: stored.last_term,
+            verdicts: stored.verdicts.into_iter().collect(),
             tombstones: stored.tombstones.into_iter().collect(),
             departed: stored.departed.into_iter().collect(),
         });

@@ -8,6 +8,7 @@ mod members;
 mod objects;
 mod own;
 mod undo;
+mod verdict;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use acp_core_membership::Command;
 use acp_wire_api::hub;
 use acp_wire_model::{
     Kind,
-    entry::{Action, Entry, FEATURE_LEVEL},
+    entry::{Action, Entry, FEATURE_LEVEL, NodeStanding},
 };
 use serde_json::Value;
 
@@ -133,6 +134,8 @@ pub struct State {
     members: acp_core_membership::State,
     leases: BTreeMap<Uid, LeaseRecord>,
     last_term: u64,
+    /// What members were last taken for; of those that are not here, online.
+    verdicts: BTreeMap<Uid, NodeStanding>,
     tombstones: BTreeSet<Uid>,
     /// Those of the tombstones that went with their node: they alone may come back.
     departed: BTreeSet<Uid>,
@@ -151,6 +154,7 @@ pub(crate) struct Standing {
     pub(crate) members: acp_core_membership::State,
     pub(crate) leases: BTreeMap<Uid, LeaseRecord>,
     pub(crate) last_term: u64,
+    pub(crate) verdicts: BTreeMap<Uid, NodeStanding>,
     pub(crate) tombstones: BTreeSet<Uid>,
     pub(crate) departed: BTreeSet<Uid>,
 }
@@ -166,6 +170,7 @@ impl Default for State {
             members: acp_core_membership::State::default(),
             leases: BTreeMap::new(),
             last_term: 0,
+            verdicts: BTreeMap::new(),
             tombstones: BTreeSet::new(),
             departed: BTreeSet::new(),
             objects: Objects::default(),
@@ -177,11 +182,25 @@ impl Default for State {
 impl State {
     /// A state that stands so and has no objects yet.
     pub(crate) fn standing(standing: Standing) -> Self {
-        let Standing { identity, index, hash, time, level, members, leases, last_term, tombstones, departed } =
+        let identity = Some(standing.identity);
+        let Standing { index, hash, time, level, members, leases, last_term, verdicts, tombstones, departed, .. } =
             standing;
-        let identity = Some(identity);
         let (objects, stalled) = (Objects::default(), None);
-        Self { identity, index, hash, time, level, members, leases, last_term, tombstones, departed, objects, stalled }
+        Self {
+            identity,
+            index,
+            hash,
+            time,
+            level,
+            members,
+            leases,
+            last_term,
+            verdicts,
+            tombstones,
+            departed,
+            objects,
+            stalled,
+        }
     }
 
     /// What it says beside its objects; none before the first entry.
@@ -195,6 +214,7 @@ impl State {
             members: self.members.clone(),
             leases: self.leases.clone(),
             last_term: self.last_term,
+            verdicts: self.verdicts.clone(),
             tombstones: self.tombstones.clone(),
             departed: self.departed.clone(),
         })
@@ -251,6 +271,31 @@ impl State {
         self.level
     }
 
+    /// Refuses what replicas of a version may stall at that the feature level still admits.
+    ///
+    /// # Errors
+    /// `FailedPrecondition`, with what to do.
+    pub fn may_occur(&self, action: &Action) -> Result<(), Refusal> {
+        let needed = match action {
+            Action::Membership { command } => {
+                serde_json::from_value(command.clone()).map_or(1, |command: Command| command.level())
+            }
+            action => action.level(),
+        };
+        self.admits(needed)
+    }
+
+    /// A log that says nothing of its level is of the first one.
+    fn admits(&self, needed: u32) -> Result<(), Refusal> {
+        let level = self.level.max(1);
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Refusal::precondition(format!(
+            "this needs feature level {needed}, and the cluster is at {level}: acpctl cluster upgrade"
+        )))
+    }
+
     /// Who is a member, and who may do what.
     pub const fn members(&self) -> &acp_core_membership::State {
         &self.members
@@ -275,6 +320,7 @@ impl State {
         self.members.verify().map_err(|inconsistency| inconsistency.to_string())?;
         self.nodes_are_members()?;
         self.leases_are_of_systems()?;
+        self.verdicts_are_on_members()?;
         self.objects.verify()
     }
 
@@ -288,6 +334,7 @@ impl State {
     fn remove(&mut self, record: &Record) {
         self.objects.remove(record);
         self.leases.remove(&record.uid);
+        self.verdicts.remove(&record.uid);
         self.tombstones.insert(record.uid);
     }
 

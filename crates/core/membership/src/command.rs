@@ -148,6 +148,13 @@ pub enum Command {
     Prune,
 }
 
+impl Command {
+    /// The feature level that the log has to have for such a command: one of an earlier version would stall there.
+    pub const fn level(&self) -> u32 {
+        1
+    }
+}
+
 /// A node that wants to be a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

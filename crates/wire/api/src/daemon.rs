@@ -9,7 +9,7 @@ interface! {
     /// What every daemon answers about itself.
     "acp.daemon";
     /// Says who and how the daemon is.
-    Once GetHealth(Empty) -> Health, Read, ["framework", "hypervisor", "node"];
+    Once GetHealth(Empty) -> Health, Read, ["framework", "hub", "hypervisor", "node"];
     /// Answers the daemon's metrics in Prometheus' text format.
     Once GetMetrics(Empty) -> Metrics, Read, [];
     /// Changes what is logged until the next start: off, error, warn, info, debug or trace, or a filter like
@@ -41,6 +41,14 @@ pub struct Health {
     pub connections: u64,
     /// Calls being answered.
     pub calls: u64,
+    /// The newest feature level of the log that the build reads and writes.
+    #[serde(default = "first_level")]
+    pub feature_level: u32,
+}
+
+/// What builds read that do not say it.
+const fn first_level() -> u32 {
+    1
 }
 
 /// Metrics as text.

@@ -23,7 +23,7 @@ pub use nodes::{
 pub use quorum::{
     Backup as BackupReply, BackupRequest, FoundReply, FoundRequest, PrepareReply, PrepareRequest, Proposal,
     ProposeReply, ProposeRequest, Proposed, QuorumStatus, RaftRequest, ReadIndexReply, RecoverRequest, RestoreRequest,
-    TransferRequest, VoterStatus, VotersRequest,
+    TransferRequest, UpgradePlan, VoterStatus, VotersRequest,
 };
 pub use rings::{Judgement, ReportRingRequest, RingState, RingStateKind, Standing};
 pub use session::{HeldLease, LeaseAnswer, RenewSessionReply, RenewSessionRequest};
@@ -57,6 +57,11 @@ interface! {
     Once Transfer(TransferRequest) -> QuorumStatus, Admin, [];
     /// Says how many voters there shall be: 1, 3 or 5.
     Once SetVoters(VotersRequest) -> QuorumStatus, Admin, [];
+    /// Says to which feature level the cluster can be raised and what stands against it; asks every member. Changes nothing.
+    Once PlanUpgrade(Empty) -> UpgradePlan, Read, [];
+    /// Raises the cluster's feature level to the newest one of the hub that answers. Refused while a member's programs are older:
+    /// they cannot come back after it.
+    Once Upgrade(Empty) -> UpgradePlan, Admin, [];
     /// Begins a new epoch with this node as the only voter, after the majority was lost for good. What the lost voters had
     /// acknowledged and this node does not have is lost.
     Once Recover(RecoverRequest) -> QuorumStatus, Admin, [];

@@ -93,6 +93,67 @@ pub enum Action {
         /// The level.
         level: u32,
     },
+    /// The leader takes a member for something else than before. Of level 2. Refused in apply if the log says so already, so that
+    /// one change is told once, whoever leads.
+    Verdict {
+        /// The member.
+        node: Uid,
+        /// What it is taken for.
+        standing: NodeStanding,
+        /// Why, in a sentence.
+        evidence: String,
+        /// Changes since the last entry about this member that were left out, because there were too many.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unsaid: u32,
+    },
+}
+
+impl Action {
+    /// The feature level that the log has to have for such an entry: one of an earlier version would stall there.
+    pub const fn level(&self) -> u32 {
+        match self {
+            Self::Verdict { .. } => 2,
+            Self::Genesis { .. }
+            | Self::Create { .. }
+            | Self::Update { .. }
+            | Self::Delete { .. }
+            | Self::Membership { .. }
+            | Self::Lease { .. }
+            | Self::Horizon { .. }
+            | Self::FeatureLevel { .. } => 1,
+        }
+    }
+}
+
+/// What a member is taken for, as the log says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStanding {
+    /// It has a session with the control plane; also a member of which the log says nothing.
+    Online,
+    /// It has a session and answers, but the other nodes do not reach it.
+    Isolated,
+    /// It lives, or its death is not proven, and it has no session.
+    Unmanaged,
+    /// It has neither a session nor contact with other nodes, and does not answer.
+    Down,
+}
+
+impl NodeStanding {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Isolated => "isolated",
+            Self::Unmanaged => "unmanaged",
+            Self::Down => "down",
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What becomes of the right to run a system. At most one node has it at any index; each grant has a term above all before it.
@@ -120,5 +181,5 @@ pub enum LeaseAct {
     },
 }
 
-/// The level of entries and formats that this version writes and reads.
-pub const FEATURE_LEVEL: u32 = 1;
+/// The newest level of entries and formats that this version writes and reads. 1: until verdicts were in the log; 2: with them.
+pub const FEATURE_LEVEL: u32 = 2;

@@ -37,6 +37,12 @@ pub enum ClusterVerb {
         #[arg(long)]
         plan: bool,
     },
+    /// Raise the cluster's feature level, once the programs of all nodes know it: older ones cannot come back after it
+    Upgrade {
+        /// Only say what would happen and what stands against it
+        #[arg(long)]
+        plan: bool,
+    },
     /// Say how many voters the cluster shall have: so many of its nodes keep its log
     Voters {
         /// 1, 3 or 5: the cluster goes on while more than half of them do

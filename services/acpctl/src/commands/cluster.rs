@@ -2,6 +2,7 @@
 
 mod backup;
 pub(super) mod status;
+mod upgrade;
 
 use acp_base::Failure;
 use acp_wire_api::{
@@ -32,6 +33,7 @@ pub(super) async fn run(session: &mut Session, verb: ClusterVerb) -> Result<u8, 
         ClusterVerb::Status => status::run(session).await,
         ClusterVerb::Backup { file, force } => backup::make(session, &file, force).await,
         ClusterVerb::Restore { file, plan } => backup::restore(session, &file, plan).await,
+        ClusterVerb::Upgrade { plan } => upgrade::run(session, plan).await,
         ClusterVerb::Voters { count } => voters(session, count).await,
     }
 }

@@ -322,6 +322,7 @@ mod tests {
             reason: reason.into(),
             connections: 0,
             calls: 0,
+            feature_level: 1,
         }
     }
 

@@ -203,6 +203,7 @@ async fn cluster_status_says_what_is_wrong() {
     );
     assert!(run.out.contains("Cluster:     lab (") && run.out.contains("hub heard 1.2 s ago"), "{}", run.out);
     assert!(run.out.contains("2 of 3 nodes are offline"), "{}", run.out);
+    assert!(run.out.contains("Upgrade:     feature level 2 is not possible yet"), "{}", run.out);
     let run = Bench::new(Cluster::Lost, true).run("cluster status -o json").await;
     assert_eq!(run.status, Some(75), "{run:?}");
     let status: Value = serde_json::from_str(&run.out).expect("JSON");

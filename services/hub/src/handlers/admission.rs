@@ -28,6 +28,10 @@ pub(super) async fn init(app: Arc<App>, call: Call<api::InitCluster>) -> Result<
     let key = Command::SetController { node: uid, checkpoint_key: Some(app.founding.key.public()) };
     app.command(made, &call.caller, &call.context).await?;
     let snapshot = app.command(key, &call.caller, &call.context).await?;
+    // A new cluster begins at the newest level, whatever this node's log was begun with.
+    if let Err(failure) = app.upgrade(&call.caller.actor(), &call.context).await {
+        tracing::warn!(reason = %failure, "the cluster begins at an earlier feature level");
+    }
     app.admitted(&snapshot, uid, &request).await
 }
 

@@ -90,7 +90,11 @@ impl Proposer {
     }
 
     /// One batch, from proposals to answers.
-    async fn settle(&self, round: Round) {
+    async fn settle(&self, mut round: Round) {
+        round.orderings = round.orderings.into_iter().filter_map(|ordering| self.admitted(ordering)).collect();
+        if round.orderings.is_empty() {
+            return;
+        }
         let drafts: Vec<Draft> = round.orderings.iter().flat_map(|ordering| ordering.drafts.iter().cloned()).collect();
         let ordered = self.propose(&drafts).await;
         if let Ok(decisions) = &ordered {
@@ -105,6 +109,20 @@ impl Proposer {
             };
             // Whoever stopped waiting needs no answer.
             drop(answer.send(result));
+        }
+    }
+
+    /// What may occur in the log as it stands. Anything else is answered here: an earlier version would stall at it.
+    fn admitted(&self, ordering: Ordering) -> Option<Ordering> {
+        let may_occur = |draft: &Draft| self.replica.read(|state| state.may_occur(&draft.action));
+        match ordering.drafts.iter().try_for_each(may_occur) {
+            Ok(()) => Some(ordering),
+            Err(refusal) => {
+                let failure = Failure::new(refusal.code, refusal.message);
+                // Whoever stopped waiting needs no answer.
+                drop(ordering.answer.send(Err(OrderError::Failed(failure))));
+                None
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod requests;
 mod restart;
 mod secrets;
 mod session;
+mod upgrade;
 mod verdicts;
 mod view;
 mod watch;

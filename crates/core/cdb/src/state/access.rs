@@ -18,6 +18,7 @@ impl State {
     /// `PermissionDenied`, or `InvalidArgument` for what cannot be ordered by anybody.
     pub fn may_propose(&self, node: Uid, action: &Action) -> Result<(), Refusal> {
         orderable(action)?;
+        self.may_occur(action)?;
         if self.is_controller(node) {
             return Ok(());
         }

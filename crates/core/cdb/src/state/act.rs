@@ -23,6 +23,8 @@ use crate::{
 
 impl State {
     pub(super) fn act(&mut self, entry: Entry, command: Option<Command>) -> Result<Done, Refusal> {
+        // What came here all the same: each replica that can read it decides alike.
+        self.admits(entry.action.level().max(command.as_ref().map_or(1, Command::level)))?;
         match entry.action {
             Action::Genesis { cluster, node, node_name } => self.found(cluster, node, node_name, entry.epoch),
             Action::Create { kind, name, uid, spec } => self.create(kind, name, uid, &spec),
@@ -32,6 +34,7 @@ impl State {
             Action::Lease { system, act } => self.lease_act(system, &act),
             Action::Horizon { epoch, reason } => self.cross(epoch, &reason),
             Action::FeatureLevel { level } => self.rise(level),
+            Action::Verdict { node, standing, evidence, .. } => self.judge(node, standing, &evidence),
         }
     }
 

@@ -25,12 +25,16 @@ impl State {
     /// The state of a node that goes on alone from here, under this name and in a log of its own: its own objects, as they are.
     pub fn alone(&self, node: Uid, name: &Name, epoch: EpochId, cluster: Uid) -> Self {
         let genesis = Action::Genesis { cluster, node, node_name: name.clone() };
+        // What is kept was written at this level.
+        let level = Some(self.level).filter(|level| *level > 0).map(|level| Action::FeatureLevel { level });
         let known = self.get(node).filter(|record| record.kind == Kind::Node);
         let own = known.map(|record| self.own_objects(&record.name)).unwrap_or_default();
         let described = known.map(|record| Value::clone(&record.value));
         let describe = described.map(|patch| Action::Update { kind: Kind::Node, uid: node, patch, if_version: None });
         let mut state = Self::default();
-        for action in [genesis].into_iter().chain(describe).chain(own.into_iter().map(|action| moved(action, name))) {
+        for action in
+            [genesis].into_iter().chain(level).chain(describe).chain(own.into_iter().map(|action| moved(action, name)))
+        {
             let (index, time) = (state.index + 1, self.time);
             let entry = Entry { index, epoch, time, actor: "root".to_owned(), request: String::new(), action };
             // What is declared here was admitted under the same rules; a replica of this version refuses none of it.

@@ -13,5 +13,6 @@ mod random;
 mod random_cluster;
 mod rules;
 mod slots;
+mod verdicts;
 mod watch;
 mod world;

@@ -5,7 +5,7 @@ use acp_core_cdb::{Database, Effect, Hash, Outcome, State};
 use acp_core_membership::{Command, Digest, NewNode};
 use acp_wire_model::{
     Kind,
-    entry::{Action, LeaseAct},
+    entry::{Action, LeaseAct, NodeStanding},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -116,6 +116,21 @@ fn lease() -> impl Strategy<Value = Action> {
     (100..130_u128, act).prop_map(|(system, act)| Action::Lease { system: uid(system), act })
 }
 
+fn verdict() -> impl Strategy<Value = Action> {
+    let standing = prop::sample::select(vec![
+        NodeStanding::Online,
+        NodeStanding::Isolated,
+        NodeStanding::Unmanaged,
+        NodeStanding::Down,
+    ]);
+    (node(), standing).prop_map(|(node, standing)| Action::Verdict {
+        node: uid(node.into()),
+        standing,
+        evidence: "no session".to_owned(),
+        unsaid: 0,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let membership = |command| Action::Membership { command: serde_json::to_value(command).expect("JSON") };
     prop_oneof![
@@ -123,7 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => command().prop_map(move |command| Step::Act(membership(command))),
         8 => lease().prop_map(Step::Act),
         1 => any::<bool>().prop_map(Step::Horizon),
-        1 => (0..2_u32).prop_map(|level| Step::Act(Action::FeatureLevel { level })),
+        1 => (0..3_u32).prop_map(|level| Step::Act(Action::FeatureLevel { level })),
+        4 => verdict().prop_map(Step::Act),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock, Weak, atomic::Ordering};
 
 use acp_base::Failure;
 use acp_wire_api::daemon::{ActFor, GetHealth, GetMetrics, Health, Metrics, SetLogLevel, SetLogLevelReply};
+use acp_wire_model::entry::FEATURE_LEVEL;
 
 use super::Shared;
 use crate::{Context, Router, telemetry};
@@ -61,5 +62,6 @@ fn health(slot: &Slot) -> Result<Health, Failure> {
         reason: context.health.reason(),
         connections: u64::try_from(shared.connection_count()).unwrap_or(u64::MAX),
         calls: shared.calls.load(Ordering::Relaxed),
+        feature_level: FEATURE_LEVEL,
     })
 }

@@ -176,6 +176,19 @@ pub struct VotersRequest {
     pub voters: u32,
 }
 
+/// See [`PlanUpgrade`](super::PlanUpgrade) and [`Upgrade`](super::Upgrade).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct UpgradePlan {
+    /// The cluster's feature level.
+    pub level: u32,
+    /// The level to which the hub that answers raises it; the same if there is nothing to raise.
+    pub to: u32,
+    /// What stands against it, in a sentence each.
+    pub clashes: Vec<String>,
+    /// What comes with it, in a sentence each.
+    pub effects: Vec<String>,
+}
+
 /// See [`Recover`](super::Recover).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
 #[serde(deny_unknown_fields)]

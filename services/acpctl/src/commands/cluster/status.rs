@@ -7,8 +7,9 @@ use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, LinkStatus},
     cluster,
-    hub::{self, HubStatus},
+    hub::{self, HubStatus, PlanUpgrade, UpgradePlan},
 };
+use acp_wire_model::entry::FEATURE_LEVEL;
 use serde_json::{Value, json};
 
 use super::{AGENT, HUB};
@@ -33,7 +34,8 @@ pub(super) async fn run(session: &mut Session) -> Result<u8, Failure> {
         None => None,
     };
     let database = ask_database(session).await;
-    let seen = Seen { agent: &status, hub: hub.as_ref(), database: &database };
+    let upgrade = ask_upgrade(session, &database).await;
+    let seen = Seen { agent: &status, hub: hub.as_ref(), database: &database, upgrade: upgrade.as_ref() };
     let problems = problems(seen, now_ms());
     if session.out.is_for_people() {
         let text = render(seen, &problems, now_ms());
@@ -53,11 +55,23 @@ struct Seen<'a> {
     agent: &'a AgentStatus,
     hub: Option<&'a Answer>,
     database: &'a Database,
+    /// Where the cluster is at an earlier feature level than this program knows: whether it could be at a newer one.
+    upgrade: Option<&'a UpgradePlan>,
 }
 
 async fn ask_database(session: &Session) -> Database {
     let daemon = session.daemon("cluster")?.deadline(session.timeout().unwrap_or(PATIENCE));
     daemon.call::<cluster::GetStatus>(Empty {}).await
+}
+
+/// Asked of all members only while there may be something to do. Whoever does not answer is told of elsewhere.
+async fn ask_upgrade(session: &Session, database: &Database) -> Option<UpgradePlan> {
+    let is_behind = database.as_ref().is_ok_and(|database| database.feature_level < FEATURE_LEVEL);
+    if !is_behind {
+        return None;
+    }
+    let hub = session.service(HUB).ok()?.deadline(session.timeout().unwrap_or(PATIENCE * 2));
+    hub.call::<PlanUpgrade>(Empty {}).await.ok().filter(|plan| plan.level < plan.to)
 }
 
 async fn ask_hub(session: &Session) -> Answer {
@@ -150,6 +164,9 @@ fn render(seen: Seen<'_>, problems: &[String], now_ms: u64) -> String {
         );
         line("Source:", source(database));
     }
+    if let Some(plan) = seen.upgrade {
+        line("Upgrade:", upgrade(plan));
+    }
     if let Some(at_ms) = status.certificate_until_ms {
         line("Certificate:", format!("ends {}", until(at_ms, now_ms)));
     }
@@ -161,6 +178,14 @@ fn render(seen: Seen<'_>, problems: &[String], now_ms: u64) -> String {
         problems.iter().for_each(|problem| out.push_str(&format!("  {problem}\n")));
     }
     out
+}
+
+/// Whether the cluster can be raised to the newest feature level, and what to type.
+fn upgrade(plan: &UpgradePlan) -> String {
+    match plan.clashes.len() {
+        0 => format!("the programs of all nodes know feature level {}; raise it: acpctl cluster upgrade", plan.to),
+        _ => format!("feature level {} is not possible yet; see: acpctl cluster upgrade --plan", plan.to),
+    }
 }
 
 /// Whose log this node's database follows.
@@ -186,6 +211,7 @@ fn as_value(seen: Seen<'_>, problems: &[String]) -> Result<Value, Failure> {
         "agent": to_value(seen.agent)?,
         "hub": seen.hub.and_then(|hub| hub.as_ref().ok()).map(to_value).transpose()?,
         "database": seen.database.as_ref().ok().map(to_value).transpose()?,
+        "upgrade": seen.upgrade.map(to_value).transpose()?,
     }))
 }
 
@@ -239,7 +265,7 @@ mod tests {
     }
 
     fn found(agent: &AgentStatus, hub: Option<&Answer>) -> Vec<String> {
-        problems(Seen { agent, hub, database: &Ok(database()) }, NOW)
+        problems(Seen { agent, hub, database: &Ok(database()), upgrade: None }, NOW)
     }
 
     #[test]
@@ -271,7 +297,7 @@ mod tests {
             ..database()
         };
         assert_eq!(
-            problems(Seen { agent: &well, hub: Some(&hub), database: &Ok(late) }, NOW),
+            problems(Seen { agent: &well, hub: Some(&hub), database: &Ok(late), upgrade: None }, NOW),
             [
                 "nothing can be changed: 1 of 3 voters answers",
                 "this node's database does not go on: kind x",
@@ -279,7 +305,7 @@ mod tests {
             ]
         );
         let silent = Err(Failure::unavailable("no socket"));
-        let said = problems(Seen { agent: &well, hub: None, database: &silent }, NOW);
+        let said = problems(Seen { agent: &well, hub: None, database: &silent, upgrade: None }, NOW);
         assert_eq!(said, ["the cluster database does not answer: no socket"]);
     }
 
@@ -287,11 +313,28 @@ mod tests {
     fn a_node_on_its_own_has_no_problem() {
         let alone = AgentStatus { cluster: None, hub_heard_ms: None, certificate_until_ms: None, ..status(None, 0) };
         assert_eq!(found(&alone, None), Vec::<String>::new());
-        let text = render(Seen { agent: &alone, hub: None, database: &Ok(database()) }, &[], NOW);
+        let text = render(Seen { agent: &alone, hub: None, database: &Ok(database()), upgrade: None }, &[], NOW);
         assert!(text.starts_with("Cluster:     none; acpctl cluster init"), "{text}");
         assert!(
             text.contains("Log:         epoch 1-0a, index 42") && text.contains("Source:      hub@n2, heard 0.3 s ago"),
             "{text}"
         );
+        assert!(!text.contains("Upgrade:"), "{text}");
+    }
+
+    #[test]
+    fn a_newer_level_is_told_with_what_to_type() {
+        let alone = AgentStatus { cluster: None, ..status(None, 0) };
+        let told = |clashes: &[&str]| {
+            let clashes = clashes.iter().map(|clash| (*clash).to_owned()).collect();
+            let plan = UpgradePlan { level: 1, to: 2, clashes, effects: Vec::new() };
+            render(Seen { agent: &alone, hub: None, database: &Ok(database()), upgrade: Some(&plan) }, &[], NOW)
+        };
+        let text = told(&[]);
+        let wanted = "Upgrade:     the programs of all nodes know feature level 2; raise it: acpctl cluster upgrade\n";
+        assert!(text.contains(wanted), "{text}");
+        let text = told(&["node n2 runs hub of level 1"]);
+        let wanted = "Upgrade:     feature level 2 is not possible yet; see: acpctl cluster upgrade --plan\n";
+        assert!(text.contains(wanted), "{text}");
     }
 }

@@ -32,6 +32,8 @@ const HUB: &[&str] = &[
     hub::GetQuorum::NAME,
     hub::Transfer::NAME,
     hub::SetVoters::NAME,
+    hub::PlanUpgrade::NAME,
+    hub::Upgrade::NAME,
     hub::Recover::NAME,
     hub::Backup::NAME,
     hub::Restore::NAME,

@@ -118,6 +118,19 @@ pub(super) fn add_to_hub(router: &mut Router, heard: &Heard) {
         quorum(request.to.as_ref().map_or("n2", |to: &acp_base::Name| to.as_str()), "")
     });
     noted::<hub::SetVoters>(router, heard, |_request| quorum("n1", ""));
+    let plan = |clash: Option<&str>| hub::UpgradePlan {
+        level: 1,
+        to: 2,
+        clashes: clash.into_iter().map(str::to_owned).collect(),
+        effects: vec!["programs that know level 1 alone cannot come back into this cluster".to_owned()],
+    };
+    let (asks, told) = (AtomicU32::new(0), plan);
+    router.once::<hub::PlanUpgrade, _, _>(move |_call| {
+        // The first who asks is told of a node that is not upgraded yet.
+        let is_first = asks.fetch_add(1, Ordering::Relaxed) == 0;
+        answer(told(is_first.then_some("node n2 runs hub of level 1")))
+    });
+    noted::<hub::Upgrade>(router, heard, move |_request| hub::UpgradePlan { level: 2, ..plan(None) });
     noted::<hub::Recover>(router, heard, |request| {
         quorum("n1", if request.plan { "what n2 had acknowledged is lost" } else { "" })
     });

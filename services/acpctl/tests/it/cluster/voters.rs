@@ -48,6 +48,26 @@ async fn voters_are_shown_with_how_far_each_is() {
 }
 
 #[tokio::test]
+async fn the_level_is_raised_when_nobody_is_older_and_somebody_agrees() {
+    let bench = Bench::new(Cluster::Here, true);
+    let refused = bench.run("cluster upgrade --yes").await;
+    assert_eq!((refused.status, refused.err.as_str()), (Some(4), "error: node n2 runs hub of level 1\n"));
+    let plan = bench.run("cluster upgrade --plan").await.success();
+    assert_eq!(
+        plan,
+        "the cluster's feature level would be raised from 1 to 2\n  programs that know level 1 alone cannot come back into \
+         this cluster\n"
+    );
+    let asked = bench.run("cluster upgrade").await;
+    assert_eq!(asked.status, Some(64), "{asked:?}");
+    assert!(asked.err.contains("cannot come back") && asked.err.contains("from 1 to 2"), "{}", asked.err);
+    assert_eq!(bench.heard.take(), [], "nothing was done yet");
+    let raised = bench.run("cluster upgrade --yes").await;
+    assert_eq!((raised.status, raised.out.as_str()), (Some(0), "the cluster is at feature level 2\n"));
+    assert_eq!(bench.heard.take(), [(hub::Upgrade::NAME, json!({}))]);
+}
+
+#[tokio::test]
 async fn recovery_says_what_is_lost_and_is_asked_about() {
     let bench = Bench::new(Cluster::Lost, true);
     let plan = bench.run("hub recover --plan").await.success();
