@@ -1,6 +1,8 @@
 //! The database everywhere: what a node says is known on every node, whatever becomes of datagrams. The numbers are lines of
 //! docs/operations/failures.md.
 
+mod relays;
+
 use std::{
     net::{SocketAddr, UdpSocket},
     thread,
@@ -11,6 +13,7 @@ use acp_dev_testkit::wait_for;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+pub(crate) use self::relays::{CASES as ROUTED, Routed};
 use crate::{
     harness::Case,
     quorum::{

@@ -93,6 +93,7 @@ fn domains_do_not_amplify() {
         let deltas = world.deltas;
         world.run_for(10_000);
         assert_eq!(world.deltas, deltas, "something circulates");
+        assert_eq!(world.refused, 0, "something went where it does not belong");
         (world.nodes.iter().map(|node| node.sent.bytes).sum::<u64>() - before, world.links.bytes - links)
     };
     let (alone, none) = sent(12, 1);
@@ -102,9 +103,8 @@ fn domains_do_not_amplify() {
         "bytes of 12 nodes in one domain {alone}; in two {two} and {links_of_two} over links; in three {three} and {links_of_three}"
     );
     assert_eq!(none, 0);
-    // Each group carries what the one group did, state alone: as many times as there are domains, and not squared.
-    assert!(two <= 2 * alone && three <= 3 * alone, "{alone} {two} {three}");
-    // Each of the relays of each domain is told once.
-    let relays = RELAYS as u64;
-    assert!(links_of_two <= relays * alone && links_of_three <= 2 * relays * alone, "{links_of_two} {links_of_three}");
+    // Half of what is said is state: each group carries that of the others once, whoever of the relays hands it on.
+    assert!(10 * two <= 17 * alone && 10 * three <= 24 * alone, "{alone} {two} {three}");
+    // Each of the relays of each domain is told the state of each other one once.
+    assert!(10 * links_of_two <= 13 * alone && 10 * links_of_three <= 26 * alone, "{links_of_two} {links_of_three}");
 }
