@@ -34,6 +34,7 @@ pub(crate) fn all() -> Cases {
     Cases {
         node: cases,
         cluster: nodes::all().collect(),
+        domains: domain::ROUTED.to_vec(),
         quorum: domain::CASES.iter().chain(soak::OF_A_CLUSTER).copied().chain(quorum::all()).collect(),
     }
 }

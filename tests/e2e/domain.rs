@@ -4,6 +4,7 @@
 mod flood;
 mod foreign;
 mod loss;
+mod relays;
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use self::loss::Concluded;
+pub(crate) use self::relays::{CASES as ROUTED, Routed};
 use crate::{
     harness::Case,
     quorum::{

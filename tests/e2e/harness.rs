@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{cluster::Cluster, quorum::Five, world::World};
+use crate::{cluster::Cluster, domain::Routed, quorum::Five, world::World};
 
 /// What cases run in, started for the first of them and taken down after the last.
 pub(crate) trait Stage: Sized {
@@ -57,6 +57,8 @@ pub(crate) struct Cases {
     pub(crate) cluster: Vec<Case<Cluster>>,
     /// Those of a cluster of five, in a lab of their own.
     pub(crate) quorum: Vec<Case<Five>>,
+    /// Those of five nodes in two domains, in a lab of their own.
+    pub(crate) domains: Vec<Case<Routed>>,
 }
 
 /// Where and when a case runs.
@@ -109,10 +111,12 @@ impl Cases {
         self.node.retain(|case| wishes.wants(case.name));
         self.cluster.retain(|case| wishes.wants(case.name));
         self.quorum.retain(|case| wishes.wants(case.name));
+        self.domains.retain(|case| wishes.wants(case.name));
     }
 
     fn names(&self) -> Vec<&'static str> {
         let labs = self.cluster.iter().map(|case| case.name).chain(self.quorum.iter().map(|case| case.name));
+        let labs = labs.chain(self.domains.iter().map(|case| case.name));
         self.node.iter().map(|case| case.name).chain(labs).collect()
     }
 }
@@ -151,10 +155,12 @@ fn run_all(wanted: &Cases, place_of: fn(&str) -> Place) -> Tally {
     // end.
     let (kept, lost) = quorum(wanted);
     let cluster: Vec<&Case<Cluster>> = wanted.cluster.iter().collect();
+    let domains: Vec<&Case<Routed>> = wanted.domains.iter().collect();
     let ((first, mut tally), (beside, other)) = thread::scope(|scope| {
         let second = scope.spawn(|| {
             let nodes = Lane::<World>::default().run(&beside);
             let mut tally = Lane::default().run(&cluster).end();
+            tally.add(Lane::default().run(&domains).end());
             tally.add(Lane::default().run(&lost).end());
             (nodes, tally)
         });
@@ -196,9 +202,11 @@ fn look_again(wanted: &Cases, mut tally: Tally) -> Tally {
     let node: Vec<&Case> = wanted.node.iter().filter(|case| names.contains(&case.name)).collect();
     let cluster: Vec<&Case<Cluster>> = wanted.cluster.iter().filter(|case| names.contains(&case.name)).collect();
     let quorum: Vec<&Case<Five>> = wanted.quorum.iter().filter(|case| names.contains(&case.name)).collect();
+    let domains: Vec<&Case<Routed>> = wanted.domains.iter().filter(|case| names.contains(&case.name)).collect();
     let mut again = Lane::default().run(&node).end();
     again.add(Lane::default().run(&cluster).end());
     again.add(Lane::default().run(&quorum).end());
+    again.add(Lane::default().run(&domains).end());
     tally.flaky = names.into_iter().filter(|name| !again.failed.contains(name)).collect();
     tally.passed += tally.flaky.len();
     tally.failed = again.failed;

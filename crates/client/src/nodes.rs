@@ -8,10 +8,10 @@ use acp_wire_api::{
     Empty,
     agent::{AgentStatus, GetStatus, ListMembers, ListMembersReply},
     hub::{
-        Approve, JoinAsked, ListNodes, ListNodesReply, ListRequests, ListRoles, Metadata, MetadataRequest, NodeChange,
-        NodeEvent, NodeFilter, NodePlan, NodePresence, NodeRequest, Park, PlanRemove, Readdress, ReaddressRequest,
-        Reject, RemoveNode, Rename, RenameRequest, Role, RoleRequest, SetMetadata, SetRole, TokenRequest, Unpark,
-        WatchNodes, WatchNodesReply,
+        Approve, AssignDomain, DomainRequest, JoinAsked, ListNodes, ListNodesReply, ListRequests, ListRoles, Metadata,
+        MetadataRequest, NodeChange, NodeEvent, NodeFilter, NodePlan, NodePresence, NodeRequest, Park, PlanRemove,
+        Readdress, ReaddressRequest, Reject, RemoveNode, Rename, RenameRequest, Role, RoleRequest, SetMetadata,
+        SetRole, TokenRequest, Unpark, WatchNodes, WatchNodesReply,
     },
 };
 
@@ -89,6 +89,11 @@ impl<'a> Nodes<'a> {
     /// Says where a member's agent is dialled from now on, as `IP:PORT`.
     pub async fn readdress(self, name: Name, address: String) -> Result<(), Failure> {
         self.change::<Readdress>(ReaddressRequest { name: Some(name), address }).await
+    }
+
+    /// Says of which domain a member is.
+    pub async fn assign_domain(self, name: Name, domain: Name) -> Result<(), Failure> {
+        self.change::<AssignDomain>(DomainRequest { name, domain }).await
     }
 
     /// Sets a member aside: it is expected to be away.

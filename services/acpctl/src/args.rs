@@ -312,6 +312,7 @@ mod tests {
             "node remove n1 --plan",
             "node rename n1 a1",
             "node readdress n1 10.0.0.9:1",
+            "domain assign n1 west",
             "node park n1",
             "node unpark n1",
             "node requests",

@@ -100,6 +100,7 @@ mod tests {
             parked: false,
             roles: vec![],
             metadata: hub::Metadata::default(),
+            domain: None,
             joined_ms: 0,
         };
         Directory {

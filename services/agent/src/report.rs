@@ -62,6 +62,7 @@ fn alone(node: &Node) -> hub::Member {
         parked: false,
         roles: Vec::new(),
         metadata: hub::Metadata::default(),
+        domain: None,
         joined_ms: 0,
     }
 }

@@ -7,9 +7,11 @@
 //! **Invariants**: nothing leaves unsealed; what is heard is from members alone; the database waits for nothing here, since it
 //! says only that there is something to take.
 
+mod abroad;
 mod evidence;
 mod hearing;
 mod keys;
+mod links;
 mod question;
 mod roster;
 mod sockets;
@@ -26,6 +28,7 @@ use acp_base::{BootInstant, EpochId, Uid};
 use acp_core_cdb::Said;
 use acp_core_swim::{Output as RingOutput, Ring, State};
 use acp_core_sync::{Config, Effect, Mode, Origin, Sync, To};
+use acp_io_client::Client;
 use acp_io_daemon::{Tasks, boot_now, wall_now};
 use acp_io_datagram::{
     Batch, Channel, Path, Refusal,
@@ -40,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::question::Questions;
 use self::{
+    abroad::Abroad,
     hearing::Hearing,
     keys::{Keeper, KeySet},
     question::Question,
@@ -61,6 +65,7 @@ pub(crate) struct Surroundings {
     pub(crate) node: Uid,
     /// Above that of every earlier life of this service on this node.
     pub(crate) incarnation: u64,
+    pub(crate) client: Client,
     pub(crate) database: Handle,
     pub(crate) hubs: Hubs,
     pub(crate) peers: watch::Receiver<Arc<Peers>>,
@@ -86,6 +91,7 @@ pub(crate) struct Domain {
     ring: Ring,
     test: SelfTest,
     hearing: Hearing,
+    abroad: Abroad,
     outputs: Vec<RingOutput>,
     tests: Vec<selftest::Output>,
 }
@@ -93,7 +99,7 @@ pub(crate) struct Domain {
 impl Domain {
     /// Starts it with the tasks that fetch keys and tell the hub what the ring says; they run until the drain.
     pub(crate) fn start(around: Surroundings, tasks: &Tasks, drain: &CancellationToken) -> Questions {
-        let Surroundings { node, incarnation, database, hubs, peers } = around;
+        let Surroundings { node, incarnation, client, database, hubs, peers } = around;
         let hurry = Arc::new(Notify::new());
         let (told, keys) = watch::channel(None);
         let (held, reports) = watch::channel(None);
@@ -123,6 +129,7 @@ impl Domain {
             ring: Ring::new(now, node, incarnation, seed),
             test: SelfTest::new(node, now, selftest::limits::TICK),
             hearing: Hearing::new(),
+            abroad: Abroad::new(node, client, tasks, drain),
             outputs: Vec::new(),
             tests: Vec::new(),
             roster,
@@ -150,6 +157,7 @@ impl Domain {
                 },
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = self.database.has_said() => self.take_said().await,
+                Some(news) = self.abroad.next() => self.abroad.take(boot_now(), &mut self.sync, news),
                 received = self.sockets.receive(&mut batch) => self.receive(received, &mut batch),
                 () = sleep(pause) => {}
             }
@@ -160,7 +168,7 @@ impl Domain {
 
     fn next_deadline(&self) -> BootInstant {
         let others = [self.ring.next_deadline(), self.sockets.next_deadline(), self.hearing.next_deadline()];
-        let parts = [self.sync.next_deadline(), self.test.next_deadline()];
+        let parts = [self.sync.next_deadline(), self.test.next_deadline(), self.abroad.next_deadline()];
         others.into_iter().flatten().chain(parts).fold(boot_now() + SLEEP_MAX, BootInstant::min)
     }
 
@@ -184,8 +192,18 @@ impl Domain {
         }
         for node in &difference.new {
             self.sync.admit(*node);
+        }
+        for peer in roster.peers.values() {
+            self.sync.set_domain(now, peer.uid, roster.abroad(peer));
+        }
+        for node in &difference.near {
             self.sync.set_mode(*node, Mode::Unicast);
         }
+        if self.roster.domain != roster.domain {
+            // Whoever was told of the other domain asks anew, and so does this node.
+            self.abroad.begin_again(now);
+        }
+        self.abroad.look_soon(now);
         self.sockets.place(now, cluster, roster.address);
         self.roster = roster;
         for peer in &difference.renamed {
@@ -201,7 +219,7 @@ impl Domain {
         if std::mem::replace(&mut self.replaced, peers.replaced) != peers.replaced {
             self.hearing.offer(now, &self.sync, &self.roster, None);
         }
-        let members: Vec<Uid> = self.roster.peers.keys().copied().chain([self.node]).collect();
+        let members: Vec<Uid> = self.roster.near().map(|peer| peer.uid).chain([self.node]).collect();
         self.test.step(clocks(now), Input::Members(&members), &mut self.tests);
         if let Err(error) = self.ring.set_members(now, &self.roster.ring_members, &mut self.outputs) {
             tracing::error!(%error, "the ring keeps the members that it had");
@@ -214,6 +232,7 @@ impl Domain {
             self.hearing.left(now, &self.sync, peer);
         }
         self.roster.peers.clear();
+        self.abroad.begin_again(now);
         self.incarnation += 1;
         let (origin, seed) =
             (Origin { node: self.node, incarnation: self.incarnation }, seed(self.node, self.incarnation));
@@ -323,6 +342,7 @@ impl Domain {
             self.test.step(clocks(now), Input::Tick, &mut self.tests);
         }
         self.hearing.again(now, &self.sync, &self.roster);
+        self.abroad.look(now, &self.roster, &self.ring, &mut self.sync);
     }
 
     /// Does what the parts ask for.
@@ -339,7 +359,9 @@ impl Domain {
         }
         if is_news {
             self.tell_ring();
+            self.abroad.look_soon(now);
         }
+        self.abroad.tell(now, &mut self.sync);
         self.hearing.tell(now, &self.database).await;
     }
 
@@ -368,6 +390,7 @@ impl Domain {
         match effect {
             Effect::Send { to: To::Group, bytes } => self.sockets.multicast(Channel::Sync, &bytes),
             Effect::Send { to: To::Node(to), bytes } => self.send(Channel::Sync, to, &bytes),
+            Effect::Ask { domain, bytes } => self.abroad.ask(&domain, bytes),
             Effect::Changed { origin, key, slot } => {
                 self.hearing.changed(now, &self.roster, (origin.node, key), slot.as_ref());
             }
@@ -414,7 +437,7 @@ impl Domain {
     }
 
     fn send(&mut self, channel: Channel, to: Uid, bytes: &[u8]) {
-        if let Some(peer) = self.roster.peers.get(&to) {
+        if let Some(peer) = self.roster.peers.get(&to).filter(|peer| *peer.domain == *self.roster.domain) {
             self.sockets.unicast(channel, bytes, peer.address);
         }
     }

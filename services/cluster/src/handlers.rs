@@ -112,6 +112,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     stream::<api::ListAt, _, _>(&mut router, app, history::list_at);
     stream::<api::Watch, _, _>(&mut router, app, watch::watch);
     stream::<api::ReadLog, _, _>(&mut router, app, log::read);
+    once::<api::AskRelay, _, _>(&mut router, app, domain::ask_relay);
+    stream::<api::Relay, _, _>(&mut router, app, domain::relay);
     stream::<api::Follow, _, _>(&mut router, app, follow::follow);
     router
 }

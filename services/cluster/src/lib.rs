@@ -138,6 +138,7 @@ fn start(
     let around = domain::Surroundings {
         node,
         incarnation: context.incarnation,
+        client: context.client.clone(),
         database: database.clone(),
         hubs: hubs.clone(),
         peers: peers.clone(),

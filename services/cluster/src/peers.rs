@@ -16,6 +16,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Whether it is set aside.
     pub(crate) parked: bool,
+    /// Its domain.
+    pub(crate) domain: String,
 }
 
 /// Who is who, seen from this node.
@@ -51,8 +53,8 @@ impl Peers {
             if member.controller {
                 keys.add(*uid, &member.checkpoint_key);
             }
-            let (address, parked) = (member.address, member.parked);
-            let peer = Peer { uid: *uid, name: member.name.clone(), address, parked };
+            let (address, parked, domain) = (member.address, member.parked, member.domain().to_owned());
+            let peer = Peer { uid: *uid, name: member.name.clone(), address, parked, domain };
             match (*uid == node, member.controller) {
                 (true, _) => me = Some(peer),
                 (false, true) => controllers.push(peer),
@@ -111,6 +113,7 @@ mod tests {
             name: format!("n{number}").parse().expect("valid"),
             address: ([10, 0, 0, 1], 9_932).into(),
             parked: false,
+            domain: "default".to_owned(),
         };
         let peers: Vec<_> = (1..=5).map(peer).collect();
         let first = |node: u128| ranked(Uid::from_u128(node), &peers)[0].uid;

@@ -29,6 +29,9 @@ pub(crate) fn changed(actor: &str, command: &Command, before: &State) {
         Command::Readdress { node, address } => {
             tracing::info!(actor, node = name_of(before, *node), uid = %node, %address, "node readdressed");
         }
+        Command::AssignDomain { node, domain } => {
+            tracing::info!(actor, node = name_of(before, *node), uid = %node, %domain, "domain assigned");
+        }
         Command::Park { node } => tracing::info!(actor, node = name_of(before, *node), uid = %node, "node parked"),
         Command::Unpark { node } => tracing::info!(actor, node = name_of(before, *node), uid = %node, "node unparked"),
         Command::SetController { node, checkpoint_key } => {

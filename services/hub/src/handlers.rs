@@ -222,6 +222,7 @@ fn membership_methods(router: &mut Router, app: &Arc<App>) {
     once::<api::PlanRemove, _, _>(router, app, nodes::plan_remove);
     once::<api::Rename, _, _>(router, app, members::rename);
     once::<api::Readdress, _, _>(router, app, members::readdress);
+    once::<api::AssignDomain, _, _>(router, app, members::assign_domain);
     once::<api::Park, _, _>(router, app, members::park);
     once::<api::Unpark, _, _>(router, app, members::unpark);
     once::<api::ListRoles, _, _>(router, app, members::list_roles);

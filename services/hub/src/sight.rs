@@ -128,6 +128,7 @@ mod tests {
                 checkpoint_key: String::new(),
                 parked: false,
                 roles: Vec::new(),
+                domain: None,
                 metadata: Metadata::default(),
                 joined_ms: 0,
             },

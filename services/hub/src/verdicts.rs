@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use acp_base::{BootInstant, Uid};
 use acp_core_swim::{
     Effect, State, Verdict, Verdicts,
-    rings::{DOMAIN, RingId, assign},
+    rings::{Assigned, RingId, assign},
     verdict::Standing,
 };
 use acp_wire_api::hub::{self as api, ReportRingRequest, RingStateKind};
@@ -47,6 +47,7 @@ pub(crate) struct Table {
     began: BootInstant,
     verdicts: Verdicts,
     /// The ring of each node.
+    members: BTreeMap<Uid, String>,
     rings: BTreeMap<Uid, RingId>,
     reporters: BTreeMap<Uid, Reporter>,
     sessions: BTreeMap<Uid, Session>,
@@ -59,8 +60,8 @@ pub(crate) struct Table {
 /// What the leader sees.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
-    /// The members that are expected, in any order.
-    pub(crate) members: &'a [Uid],
+    /// The members that are expected, and of which domain each is.
+    pub(crate) members: &'a BTreeMap<Uid, String>,
     pub(crate) sightings: &'a BTreeMap<Uid, Sighting>,
     /// When one of the sightings lapses if nothing is heard meanwhile.
     pub(crate) lapses: Option<BootInstant>,
@@ -74,6 +75,7 @@ impl Table {
             term,
             began: now,
             verdicts: Verdicts::default(),
+            members: BTreeMap::new(),
             rings: BTreeMap::new(),
             reporters: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -94,7 +96,7 @@ impl Table {
         // First, so that nobody is asked about nodes whose sessions were not heard of yet.
         self.verdicts.quorum(now, seen.quorum && !self.is_learning(now), &mut self.effects);
         self.assign(now, seen.members);
-        for node in seen.members {
+        for node in seen.members.keys() {
             self.look(now, *node, seen.sightings.get(node));
         }
         let silent = |reporter: &Reporter| now.since(reporter.at) >= REPORT_MAX;
@@ -108,11 +110,16 @@ impl Table {
         self.date(now);
     }
 
-    fn assign(&mut self, now: BootInstant, members: &[Uid]) {
-        if members.len() == self.rings.len() && members.iter().all(|node| self.rings.contains_key(node)) {
+    fn assign(&mut self, now: BootInstant, members: &BTreeMap<Uid, String>) {
+        if *members == self.members {
             return;
         }
-        let rings = assign(DOMAIN, members);
+        self.members.clone_from(members);
+        let mut domains: BTreeMap<&str, Vec<Uid>> = BTreeMap::new();
+        for (node, domain) in members {
+            domains.entry(domain).or_default().push(*node);
+        }
+        let rings: Vec<Assigned> = domains.iter().flat_map(|(domain, nodes)| assign(domain, nodes)).collect();
         self.rings = rings.iter().flat_map(|ring| ring.members.iter().map(|node| (*node, ring.id))).collect();
         self.verdicts.set_rings(now, rings.iter().map(|ring| &ring.members[..]), &mut self.effects);
         self.sessions.retain(|node, _| self.rings.contains_key(node));

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use acp_dev_lab::{Lab, Member, MemberName, Quorum, quorum_of};
+use acp_dev_lab::{Lab, Member, MemberName, Plan, Quorum, quorum_of};
 use acp_dev_testkit::{
     node::{self, Said},
     objects,
@@ -191,14 +191,43 @@ impl Five {
         Ok(["epoch", "index", "hash"].map(|key| status[key].to_string()))
     }
 
+    /// The cluster, in a lab of so many domains.
+    pub(crate) fn stand(domains: u8) -> Result<Self> {
+        // Two of them can stand beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/tmp/acp-five-{}-{number}", std::process::id()));
+        let lab = Lab::plan(&dir, Plan { domains, ..plan(&dir, 5)? })?;
+        let five = Self { members: lab.members().to_vec(), lab: Mutex::new(lab), dir };
+        if let Err(error) = five.begin() {
+            let evidence = five.evidence("quorum::start");
+            five.end().with_context(|| format!("after {error:#}"))?;
+            return Err(error.context(evidence));
+        }
+        Ok(five)
+    }
+
+    /// Undoes what was done to the nodes and the network.
+    pub(crate) fn mend(&self) -> Result<()> {
+        self.heal()?;
+        self.lab().each(|member| node::freeze(&member.layout, false).or_else(|_never_started| Ok(())))?;
+        self.begin()
+    }
+
     /// Makes whatever the cluster lacks.
     fn begin(&self) -> Result<()> {
-        let image = fs::canonicalize(World::image_path())?;
         let lab = self.lab();
         lab.wire()?;
         lab.each(|member| lab.start(member.name))?;
         lab.unite()?;
-        objects::equip(&self.member(HOST).layout, image.to_str().context("the image's path is no UTF-8")?).map(drop)
+        drop(lab);
+        self.equip(HOST)
+    }
+
+    /// Gives a node what systems need, as far as it lacks it.
+    pub(crate) fn equip(&self, number: usize) -> Result<()> {
+        let image = fs::canonicalize(World::image_path())?;
+        objects::equip(&self.member(number).layout, image.to_str().context("the image's path is no UTF-8")?).map(drop)
     }
 }
 
@@ -221,25 +250,12 @@ impl Stage for Five {
     const IS_REPLACED: bool = true;
 
     fn start() -> Result<Self> {
-        // Two of them can stand beside each other.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/tmp/acp-five-{}-{number}", std::process::id()));
-        let lab = Lab::plan(&dir, plan(&dir, 5)?)?;
-        let five = Self { members: lab.members().to_vec(), lab: Mutex::new(lab), dir };
-        if let Err(error) = five.begin() {
-            let evidence = five.evidence("quorum::start");
-            five.end().with_context(|| format!("after {error:#}"))?;
-            return Err(error.context(evidence));
-        }
-        Ok(five)
+        Self::stand(1)
     }
 
     /// Whatever a case before has left disturbed is mended, so that its failure stays its own.
     fn before(&self) -> Result<()> {
-        self.heal()?;
-        self.lab().each(|member| node::freeze(&member.layout, false).or_else(|_never_started| Ok(())))?;
-        self.begin()?;
+        self.mend()?;
         self.wait_agreed()
     }
 

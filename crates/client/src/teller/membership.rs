@@ -18,6 +18,7 @@ pub fn in_words(command: &Value) -> String {
         "reject" => format!("rejected request {}", at("/request")),
         "rename" => format!("renamed {} to {}", node(), at("/to")),
         "readdress" => format!("moved {} to {}", node(), at("/address")),
+        "assign_domain" => format!("assigned {} to domain {}", node(), at("/domain")),
         "park" => format!("parked {}", node()),
         "unpark" => format!("expects {} again", node()),
         "leave" => format!("let {} leave", node()),

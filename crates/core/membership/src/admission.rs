@@ -186,6 +186,7 @@ impl State {
             token,
             checkpoint_key: String::new(),
             parked: false,
+            domain: None,
             roles: roles::of_newcomers(),
             metadata: Metadata::default(),
         };

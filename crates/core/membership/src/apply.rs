@@ -37,6 +37,7 @@ impl State {
             Command::Rejoin { token, node } => self.rejoin(&token, node, now_ms),
             Command::Rename { node, to } => self.rename(node, to),
             Command::Readdress { node, address } => self.readdress(node, address),
+            Command::AssignDomain { node, domain } => self.assign_domain(node, domain),
             Command::Park { node } => self.park(node, true),
             Command::Unpark { node } => self.park(node, false),
             Command::SetController { node, checkpoint_key } => self.set_controller(node, checkpoint_key),

@@ -75,6 +75,13 @@ pub enum Command {
         /// Where.
         address: SocketAddr,
     },
+    /// Says of which domain a member is from now on. Of level 2.
+    AssignDomain {
+        /// The member.
+        node: Uid,
+        /// The domain; [`DEFAULT_DOMAIN`](acp_wire_api::hub::DEFAULT_DOMAIN) is the one of those of whom nothing was said.
+        domain: Name,
+    },
     /// Sets a member aside.
     Park {
         /// The member.
@@ -151,7 +158,10 @@ pub enum Command {
 impl Command {
     /// The feature level that the log has to have for such a command: one of an earlier version would stall there.
     pub const fn level(&self) -> u32 {
-        1
+        match self {
+            Self::AssignDomain { .. } => 2,
+            _ => 1,
+        }
     }
 }
 

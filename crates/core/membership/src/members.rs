@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use acp_base::{Name, Uid};
+use acp_wire_api::hub::DEFAULT_DOMAIN;
 
 use crate::{Member, Outcome, Rejection, State, admission::is_dialled, limits::VOTERS_MAX, root_key_name};
 
@@ -31,6 +32,12 @@ impl State {
             return Err(Rejection::AddressTaken { address, by: other.name.clone() });
         }
         self.change(node, |member| member.address = address)
+    }
+
+    pub(crate) fn assign_domain(&mut self, node: Uid, domain: Name) -> Result<Outcome, Rejection> {
+        self.member(node)?;
+        let domain = Some(domain).filter(|domain| domain.as_str() != DEFAULT_DOMAIN);
+        self.change(node, |member| member.domain = domain)
     }
 
     pub(crate) fn park(&mut self, node: Uid, parked: bool) -> Result<Outcome, Rejection> {

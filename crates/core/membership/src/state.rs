@@ -96,6 +96,9 @@ pub struct Member {
     /// Whether it is set aside.
     #[serde(default)]
     pub parked: bool,
+    /// Its domain; absent: [`api::DEFAULT_DOMAIN`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Name>,
     /// Its roles.
     #[serde(default = "roles::of_newcomers")]
     pub roles: BTreeSet<Name>,
@@ -140,6 +143,13 @@ pub struct Token {
     pub uses_left: u32,
     /// Whether the root of a node that joins gets no key.
     pub no_root_key: bool,
+}
+
+impl Member {
+    /// Of which domain it is.
+    pub fn domain(&self) -> &str {
+        self.domain.as_ref().map_or(api::DEFAULT_DOMAIN, Name::as_str)
+    }
 }
 
 impl Token {
@@ -295,6 +305,7 @@ fn describe(uid: Uid, member: &Member) -> api::Member {
         controller: member.controller,
         checkpoint_key: member.checkpoint_key.clone(),
         parked: member.parked,
+        domain: member.domain.clone(),
         roles: roles::shown(member),
         metadata: member.metadata.clone(),
         joined_ms: member.joined_ms,

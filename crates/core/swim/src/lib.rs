@@ -16,6 +16,7 @@ mod codec;
 mod health;
 mod identity;
 mod loss;
+pub mod relays;
 pub mod ring;
 pub mod rings;
 pub mod timing;

@@ -11,9 +11,6 @@ use acp_base::Uid;
 
 use crate::timing::RING_MEMBERS_MAX;
 
-/// The domain of all nodes, as long as there is one: whoever computes rings must call it the same.
-pub const DOMAIN: &str = "default";
-
 /// A ring of one domain: the cuts that lead to it, as bits after a leading one. One ring alone is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RingId(pub u64);
@@ -29,13 +26,18 @@ pub struct Assigned {
 
 /// Cuts the nodes of `domain`, which are all different, into rings, in the order of their names.
 pub fn assign(domain: &str, nodes: &[Uid]) -> Vec<Assigned> {
-    let seed = domain.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte)));
+    let seed = seed(domain);
     let mut order: Vec<(u64, Uid)> = nodes.iter().map(|node| (hash(seed, *node), *node)).collect();
     order.sort_unstable();
     let mut rings = Vec::new();
     cut(&order, RingId(1), 0, &mut rings);
     rings.sort_by_key(|ring| ring.id);
     rings
+}
+
+/// What the hashes of a domain's nodes begin with.
+pub(crate) fn seed(domain: &str) -> u64 {
+    domain.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte)))
 }
 
 fn cut(part: &[(u64, Uid)], id: RingId, bit: u32, rings: &mut Vec<Assigned>) {
@@ -62,7 +64,7 @@ fn border(part: &[(u64, Uid)], bit: u32) -> usize {
     if border < least || part.len() - border < least { part.len() / 2 } else { border }
 }
 
-fn hash(seed: u64, node: Uid) -> u64 {
+pub(crate) fn hash(seed: u64, node: Uid) -> u64 {
     let bits = node.as_u128();
     let [high, low] = [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or_default());
     mix(mix(seed ^ high) ^ low)

@@ -15,6 +15,8 @@ pub struct Counters {
     pub forgotten: u64,
     /// Messages in which a node speaks for another as if it were that one.
     pub not_its_own: u64,
+    /// Messages that came by a way which is not theirs: a relay's from within the domain, or of another domain than the link's.
+    pub astray: u64,
     /// Messages of a lower incarnation than is known.
     pub stale_incarnation: u64,
     /// Origins and values for which there was no room.
@@ -39,6 +41,7 @@ impl Counters {
             Refused::Epoch { .. } => &mut self.epoch,
             Refused::Forgotten(_) => &mut self.forgotten,
             Refused::NotItsOwn { .. } => &mut self.not_its_own,
+            Refused::Astray(_) => &mut self.astray,
         };
         *count += 1;
     }

@@ -12,8 +12,14 @@
 //!  Summary ─▶ one other node, in turn: what I hold of whom ─▶ Delta, relayed, of those that I do not hear
 //! ```
 //!
-//! Deliberately not here: sockets, sealing and replay ([`Sync::receive`] is given who sent a message), who is a member, whether a
-//! node lives, what values mean. Slots are hints: leases, restarts elsewhere and authorisation never rest on them.
+//! Nodes of other **domains** are heard by relays, which tell of them what is state and leave measurements out:
+//!
+//! ```text
+//!  origin ─▶ its domain's group ─▶ any node there ── link ─▶ relay here ─▶ this domain's group
+//! ```
+//!
+//! Deliberately not here: sockets, sealing and replay ([`Sync::receive`] is given who sent a message), who is a member and of which
+//! domain, who is a relay, whether a node lives, what values mean. Slots are hints: leases, restarts elsewhere and authorisation never rest on them.
 //!
 //! **Invariant**: replicas that hear each other, or a node that hears both, come to hold the same; what was deleted does not come
 //! back; nothing of a lower incarnation is taken; and without loss a node sends in proportion to its own changes, whatever the
@@ -21,10 +27,12 @@
 
 mod counters;
 pub mod limits;
+mod links;
 mod pack;
 mod publisher;
 mod random;
 mod ranges;
+mod relaying;
 mod repeats;
 mod replica;
 mod slot;
@@ -33,6 +41,7 @@ pub mod wire;
 
 pub use counters::Counters;
 pub use limits::{Budget, Config};
+pub use links::LinkId;
 pub use publisher::PublishError;
 pub use ranges::{Range, Ranges};
 pub use repeats::To;

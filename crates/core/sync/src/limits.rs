@@ -136,6 +136,26 @@ pub const FETCH_TRIES_MAX: u32 = 8;
 /// by then every node has forgotten them.
 pub const FORGOTTEN_MAX: usize = 1_024;
 
+/// Digests of other domains' origins in one message of a relay: what stays below the MTU of the shortest ones.
+pub const DIGESTS_MAX: usize = 32;
+
+/// Links at a time on which a node tells relays of other domains what its domain says: two for each of the other domains that a
+/// cluster has in practice, with room for those that are being replaced.
+pub const LINKS_MAX: usize = 32;
+
+/// How long the first relay gathers what came from another domain before it hands it on.
+pub const HAND_ON_DELAY: Duration = Duration::from_millis(1);
+
+/// How long each further relay waits for the one before it to have handed on the same: several times the way through the domain,
+/// and far below what anybody would notice.
+pub const STAND_BY_DELAY: Duration = Duration::from_millis(40);
+
+/// For how long a digest that another relay has handed on need not be said again: less than passes between two of one origin.
+pub const SPOKEN_FOR: Duration = Duration::from_millis(1_000);
+
+/// Datagrams in one answer to a relay of another domain: it asks again for the rest.
+pub const ANSWER_MAX: usize = 64;
+
 /// What a reporter may send of one facet: a token bucket in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -19,7 +19,7 @@ use crate::{
     },
     pack::{Batch, Frame, item_bytes},
     slot::{Origin, Rolling, SlotKey, Value},
-    wire::{Blob, Digest, Header, Item, Range, Said, Stand},
+    wire::{Blob, Digest, Header, Item, Meta, Range, Said, Stand},
 };
 use lanes::Lanes;
 
@@ -85,6 +85,7 @@ pub(crate) struct Publisher {
     order: BTreeMap<u64, SlotKey>,
     tombstones: BTreeMap<u64, BootInstant>,
     rolling: Rolling,
+    meta: Meta,
     /// Slots that have a value by now, and the bytes of these.
     count: usize,
     bytes: usize,
@@ -106,6 +107,7 @@ impl Publisher {
             order: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             rolling: Rolling::default(),
+            meta: Meta::default(),
             count: 0,
             bytes: 0,
             lanes: Lanes::default(),
@@ -230,6 +232,17 @@ impl Publisher {
         made
     }
 
+    /// What other domains are told of these sequences: state alone.
+    pub(crate) fn abroad(&self, now: BootInstant, header: Header, range: Range) -> (Frame, impl Iterator<Item = Item>) {
+        let newest = self.meta.newest.max(range.1);
+        let frame = Frame { header, origin: self.origin, relayed: true, newest, horizon: self.horizon.min(newest) };
+        (frame, self.items(now, range).filter(|item| item.key.facet == Facet::Meta))
+    }
+
+    pub(crate) const fn meta(&self) -> Meta {
+        self.meta
+    }
+
     pub(crate) const fn frame(&self, header: Header) -> Frame {
         Frame { header, origin: self.origin, relayed: false, newest: self.newest, horizon: self.horizon }
     }
@@ -248,15 +261,31 @@ impl Publisher {
         self.newest += 1;
         let new = Sent { sequence: self.newest, value: queued.value, said: queued.said };
         self.order.insert(new.sequence, key.clone());
-        match &new.value {
-            Some(_) => self.rolling.add(key, new.sequence),
-            None => drop(self.tombstones.insert(new.sequence, now)),
+        let is_value = new.value.is_some();
+        if !is_value {
+            self.tombstones.insert(new.sequence, now);
         }
-        if let Some(old) = own.sent.replace(new) {
+        let old = own.sent.replace(new);
+        if let Some(old) = &old {
             self.order.remove(&old.sequence);
             self.tombstones.remove(&old.sequence);
-            if old.value.is_some() {
-                self.rolling.remove(key, old.sequence);
+        }
+        let was = old.filter(|old| old.value.is_some()).map(|old| old.sequence);
+        self.count(key, is_value.then_some(self.newest), was);
+    }
+
+    /// Keeps the hashes: the slot has a value under one sequence, and had one under another.
+    fn count(&mut self, key: &SlotKey, is: Option<u64>, was: Option<u64>) {
+        let is_state = key.facet == Facet::Meta;
+        if is_state {
+            self.meta.newest = self.newest;
+        }
+        for rolling in [Some(&mut self.rolling), is_state.then_some(&mut self.meta.slots)].into_iter().flatten() {
+            if let Some(was) = was {
+                rolling.remove(key, was);
+            }
+            if let Some(is) = is {
+                rolling.add(key, is);
             }
         }
     }
@@ -310,13 +339,14 @@ impl Publisher {
             horizon: self.horizon,
             slots: self.rolling,
             reporters: self.reporters.iter().map(stand).collect(),
+            meta: Some(self.meta),
         }
     }
 
     /// Another life: what is known elsewhere of an earlier one is higher than this node thought. Slots are numbered anew.
     pub(crate) fn begin_again(&mut self, incarnation: u64) {
         self.origin.incarnation = incarnation;
-        (self.newest, self.horizon, self.rolling) = (0, 0, Rolling::default());
+        (self.newest, self.horizon, self.rolling, self.meta) = (0, 0, Rolling::default(), Meta::default());
         self.tombstones.clear();
         for key in std::mem::take(&mut self.order).into_values() {
             let Some(own) = self.slots.get_mut(&key) else { continue };
@@ -324,7 +354,7 @@ impl Publisher {
                 Some(sent) if sent.value.is_some() => {
                     self.newest += 1;
                     sent.sequence = self.newest;
-                    self.rolling.add(&key, self.newest);
+                    self.count(&key, Some(self.newest), None);
                     self.order.insert(self.newest, key);
                 }
                 Some(_) | None => own.sent = None,

@@ -113,6 +113,35 @@ impl Ranges {
         fits
     }
 
+    /// The first part of it that is not in `other`.
+    pub fn first_without(&self, other: &Self) -> Option<Range> {
+        for Range(mut first, last) in self.iter() {
+            for known in other.iter() {
+                if known.1 < first {
+                    continue;
+                }
+                if known.0 > first {
+                    return Some(Range(first, last.min(known.0 - 1)));
+                }
+                first = known.1 + 1;
+                if first > last {
+                    break;
+                }
+            }
+            if first <= last {
+                return Some(Range(first, last));
+            }
+        }
+        None
+    }
+
+    /// What both have, as far as it takes no more ranges than there may be.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let both = self.iter().flat_map(|one| other.iter().filter_map(move |two| one.and(two)));
+        Self(both.take(RANGES_MAX).collect())
+    }
+
     /// What is not in it of 1 to `last`, in order.
     pub fn missing(&self, last: u64) -> impl Iterator<Item = Range> {
         let starts = std::iter::once(1).chain(self.iter().map(|range| range.1 + 1));
@@ -153,6 +182,18 @@ mod tests {
                 let missing: BTreeSet<u64> = ranges.missing(70).flat_map(|range| range.0..=range.1).collect();
                 prop_assert_eq!(missing, (1..=70).filter(|one| !set.contains(one)).collect::<BTreeSet<_>>());
                 prop_assert_eq!(ranges.count(), set.len() as u64);
+                let other = Ranges(vec![Range(10, 20), Range(30, 31)]);
+                let is_other = |one: &u64| (10..=20).contains(one) || (30..=31).contains(one);
+                let mut both = set.clone();
+                both.retain(is_other);
+                prop_assert_eq!(all(&ranges.and(&other)), both);
+                let mut without = BTreeSet::new();
+                let mut told = other.clone();
+                while let Some(range) = ranges.first_without(&told) {
+                    without.extend(range.0..=range.1);
+                    prop_assert!(told.insert(range));
+                }
+                prop_assert_eq!(without, set.iter().copied().filter(|one| !is_other(one)).collect::<BTreeSet<_>>());
                 prop_assert_eq!(ranges.contiguous(), (1..).take_while(|one| set.contains(one)).last().unwrap_or(0));
             }
         }

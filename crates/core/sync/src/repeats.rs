@@ -30,8 +30,8 @@ type Asked = (To, Uid);
 pub(crate) struct Repeats {
     asked: BTreeMap<Asked, Ranges>,
     wake_at: Option<BootInstant>,
-    /// What the group got lately, and when.
-    held: Option<(BootInstant, Ranges)>,
+    /// What the group got lately of an origin, and when.
+    held: BTreeMap<Uid, (BootInstant, Ranges)>,
 }
 
 impl Repeats {
@@ -48,7 +48,7 @@ impl Repeats {
             }
         }
         if to == To::Group {
-            self.subtract_held(now, &mut wanted);
+            self.subtract_held(now, of, &mut wanted);
         }
         if !wanted.is_empty() {
             self.asked.insert((to, of), wanted);
@@ -56,8 +56,8 @@ impl Repeats {
         }
     }
 
-    fn subtract_held(&self, now: BootInstant, wanted: &mut Ranges) {
-        let held = self.held.as_ref().filter(|(at, _)| now.since(*at) < REPEAT_HOLD);
+    fn subtract_held(&self, now: BootInstant, of: Uid, wanted: &mut Ranges) {
+        let held = self.held.get(&of).filter(|(at, _)| now.since(*at) < REPEAT_HOLD);
         for range in held.into_iter().flat_map(|(_, ranges)| ranges.iter()) {
             if !wanted.remove(range) {
                 return;
@@ -65,14 +65,10 @@ impl Repeats {
         }
     }
 
-    fn hold(&mut self, now: BootInstant, range: Range) {
-        let is_old = self.held.as_ref().is_none_or(|(at, _)| now.since(*at) >= REPEAT_HOLD);
-        if is_old {
-            self.held = Some((now, Ranges::default()));
-        }
-        if let Some((_, ranges)) = &mut self.held
-            && !ranges.insert(range)
-        {
+    fn hold(&mut self, now: BootInstant, of: Uid, range: Range) {
+        self.held.retain(|_, (at, _)| now.since(*at) < REPEAT_HOLD);
+        let (_, ranges) = self.held.entry(of).or_insert_with(|| (now, Ranges::default()));
+        if !ranges.insert(range) {
             *ranges = Ranges::default();
         }
     }
@@ -102,7 +98,7 @@ impl Repeats {
                 sent.extend(made.into_iter().map(|bytes| (to, bytes)));
                 let done = Range(range.0, left.map_or(range.1, |left| left.0 - 1));
                 if to == To::Group {
-                    self.hold(now, done);
+                    self.hold(now, of, done);
                 }
                 if wanted.remove(done) && !wanted.is_empty() {
                     self.asked.insert((to, of), wanted);
@@ -142,7 +138,7 @@ mod tests {
         let read = sent.iter().map(|(to, bytes)| (*to, decode(bytes).expect("our own").body));
         read.filter_map(|(to, body)| match body {
             Body::Delta(delta) => Some((to, delta.first, delta.last)),
-            Body::Digest(_) | Body::Nack(_) | Body::Summary(_) | Body::Fetch(_) | Body::Part(_) => None,
+            _ => None,
         })
         .collect()
     }

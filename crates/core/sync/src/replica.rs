@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: origins, slots and bytes stay below the bounds of [`Config`]; nothing of a lower incarnation is taken.
 
+mod abroad;
 mod fetches;
 mod followed;
 mod nacks;
@@ -27,6 +28,7 @@ use crate::{
     slot::{Hash, Origin, SlotKey, Value},
     wire::{Delta, Digest},
 };
+pub(crate) use abroad::Stance;
 pub(crate) use fetches::{Ask, Fetches, Taken, lowest};
 use followed::{Changes, Followed, Held};
 use room::Room;
@@ -49,8 +51,10 @@ pub struct Slot {
 pub struct OriginState {
     /// Which life of it.
     pub origin: Origin,
-    /// Since when it has not been heard itself; none if it never was.
+    /// Since when neither it itself has been heard nor, of another domain, a relay that hears it; none if that never was.
     pub silence: Option<Duration>,
+    /// The relay of this domain that was heard last, of an origin of another one; none at this relay itself.
+    pub via: Option<Uid>,
     /// All that it is known to have said is here.
     pub is_whole: bool,
     /// Slots held, tombstones among them.
@@ -75,6 +79,8 @@ pub(crate) struct Replica {
     origins: BTreeMap<Uid, Followed>,
     timers: BTreeSet<(BootInstant, Uid)>,
     room: Room,
+    /// The nodes of other domains, and which.
+    abroad: BTreeMap<Uid, Arc<str>>,
     forgotten: BTreeSet<Uid>,
     forgotten_order: std::collections::VecDeque<Uid>,
     pub(crate) fetches: Fetches,
@@ -87,6 +93,7 @@ impl Replica {
             origins: BTreeMap::new(),
             timers: BTreeSet::new(),
             room: Room::new(config),
+            abroad: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             forgotten_order: std::collections::VecDeque::new(),
             fetches: Fetches::new(),
@@ -241,6 +248,7 @@ impl Replica {
         {
             self.forgotten.remove(&oldest);
         }
+        self.abroad.remove(&node);
         self.drop_origin(node)
     }
 
@@ -265,9 +273,10 @@ impl Replica {
         self.origins.get(&node).is_none_or(|followed| followed.is_silent(now))
     }
 
-    /// The nodes that can be heard.
+    /// The nodes of this domain that can be heard.
     pub(crate) fn heard(&self, now: BootInstant) -> impl Iterator<Item = Uid> {
-        self.origins.iter().filter(move |(_, followed)| !followed.is_silent(now)).map(|(node, _)| *node)
+        let heard = self.origins.iter().filter(move |(_, followed)| !followed.is_silent(now));
+        heard.map(|(node, _)| *node).filter(|node| !self.abroad.contains_key(node))
     }
 
     pub(crate) fn get(&self, now: BootInstant, node: Uid, key: &SlotKey) -> Option<Slot> {
@@ -283,6 +292,7 @@ impl Replica {
         self.origins.values().map(move |followed| OriginState {
             origin: followed.origin,
             silence: followed.heard.map(|at| now.since(at)),
+            via: followed.via,
             is_whole: followed.is_whole(),
             slots: followed.slots.len(),
             bytes: followed.bytes(),

@@ -1,5 +1,6 @@
 //! The whole of one node: its own slots, those of the others, and what is to be sent.
 
+mod abroad;
 mod receive;
 mod said;
 
@@ -12,13 +13,17 @@ use acp_base::{BootInstant, EpochId, Uid};
 
 use crate::{
     counters::Counters,
-    limits::{Config, DIGEST_PERIOD, DIGEST_SOON, JOINING_FOR, SUMMARY_PERIOD, SUMMARY_PERIOD_JOINING},
+    limits::{
+        Config, DIGEST_PERIOD, DIGEST_SOON, GROUP_REPEAT_MAX, JOINING_FOR, SUMMARY_PERIOD, SUMMARY_PERIOD_JOINING,
+    },
+    links::Links,
     publisher::{PublishError, Publisher},
     random::Random,
+    relaying::Relaying,
     repeats::{Repeats, To},
     replica::{Ask, Change, OriginState, Replica, Slot},
     slot::{Origin, SlotKey},
-    wire::{Body, FEATURE_LEVEL, Header, Message, encode},
+    wire::{BASE_LEVEL, Body, Header, Message, encode},
 };
 pub use said::{Effect, Mode, Refused};
 
@@ -29,6 +34,10 @@ pub struct Sync {
     publisher: Publisher,
     replica: Replica,
     repeats: Repeats,
+    links: Links,
+    relaying: Relaying,
+    /// The domains of which a relay can be asked.
+    linked: BTreeSet<Arc<str>>,
     random: Random,
     epoch: EpochId,
     /// Nodes that multicast does not reach; no more than there may be origins.
@@ -53,6 +62,9 @@ impl Sync {
             publisher: Publisher::new(origin, config),
             replica: Replica::new(config),
             repeats: Repeats::default(),
+            links: Links::default(),
+            relaying: Relaying::default(),
+            linked: BTreeSet::new(),
             epoch,
             unicast: BTreeSet::new(),
             peers_max: config.origins_max,
@@ -95,7 +107,9 @@ impl Sync {
     pub fn set_mode(&mut self, node: Uid, mode: Mode) {
         match mode {
             Mode::Multicast => self.unicast.remove(&node),
-            Mode::Unicast => self.unicast.len() < self.peers_max && self.unicast.insert(node),
+            Mode::Unicast => {
+                self.replica.domain(node).is_none() && self.unicast.len() < self.peers_max && self.unicast.insert(node)
+            }
         };
     }
 
@@ -108,6 +122,8 @@ impl Sync {
     pub fn forget(&mut self, node: Uid) {
         self.unicast.remove(&node);
         self.repeats.forget(node);
+        self.links.forget(node);
+        self.relaying.forget(node);
         for change in self.replica.forget(node) {
             self.say(BootInstant::default(), change);
         }
@@ -122,13 +138,17 @@ impl Sync {
     pub fn next_deadline(&self) -> BootInstant {
         let others =
             [self.digest_soon_at, self.publisher.flush_at(), self.repeats.wake_at(), self.replica.next_deadline()];
-        others.into_iter().flatten().fold(self.digest_at.min(self.summary_at), BootInstant::min)
+        let others = others.into_iter().chain([self.relaying.wake_at()]);
+        others.flatten().fold(self.digest_at.min(self.summary_at), BootInstant::min)
     }
 
     /// Does what is due.
     pub fn wake(&mut self, now: BootInstant) {
         if self.publisher.flush_at().is_some_and(|at| at <= now) {
             self.flush(now);
+        }
+        if self.relaying.wake_at().is_some_and(|at| at <= now) {
+            self.hand_on(now);
         }
         if self.repeats.wake_at().is_some_and(|at| at <= now) {
             self.repeat(now);
@@ -189,7 +209,11 @@ impl Sync {
     }
 
     fn flush(&mut self, now: BootInstant) {
+        let before = self.publisher.meta().newest;
         let made = self.publisher.flush(now, self.header());
+        if self.publisher.meta().newest != before {
+            self.links.touch(self.origin().node);
+        }
         if !made.is_empty() {
             self.digest_soon_at = Some(now + DIGEST_SOON);
         }
@@ -220,6 +244,7 @@ impl Sync {
         self.digest_at = now + self.random.about(DIGEST_PERIOD);
         self.digest_soon_at = None;
         let digest = self.publisher.digest(now);
+        self.links.owe_digest(digest.origin.node);
         let bytes = self.encode(Body::Digest(digest));
         self.broadcast(bytes);
     }
@@ -228,15 +253,17 @@ impl Sync {
     fn ask(&mut self, now: BootInstant) {
         for nack in self.replica.nacks(now, &mut self.random) {
             self.counters.nacks += 1;
-            let node = nack.origin.node;
-            let to = if self.unicast.contains(&node) { To::Node(node) } else { To::Group };
-            self.send(to, Body::Nack(nack));
+            let asked: u64 = nack.ranges.iter().map(|range| range.count()).sum();
+            self.send_towards(nack.origin.node, Body::Nack(nack), asked > GROUP_REPEAT_MAX);
         }
         for Ask { fetch, tries } in self.replica.asks(now, &mut self.random) {
             let origin = fetch.origin.node;
             let is_gone = self.replica.is_silent(now, origin);
-            let other = self.any_heard(now).filter(|_| is_gone || tries % 2 == 1);
-            self.send(To::Node(other.unwrap_or(origin)), Body::Fetch(fetch));
+            match self.any_heard(now).filter(|_| is_gone || tries % 2 == 1) {
+                Some(other) => self.send(To::Node(other), Body::Fetch(fetch)),
+                None if self.replica.domain(origin).is_some() => self.send_towards(origin, Body::Fetch(fetch), true),
+                None => self.send(To::Node(origin), Body::Fetch(fetch)),
+            }
         }
     }
 
@@ -257,7 +284,7 @@ impl Sync {
     }
 
     const fn header(&self) -> Header {
-        Header { level: FEATURE_LEVEL, epoch: self.epoch }
+        Header { level: BASE_LEVEL, epoch: self.epoch }
     }
 
     fn encode(&self, body: Body) -> Arc<[u8]> {
@@ -287,6 +314,9 @@ impl Sync {
         let (origin, key, slot) = match change {
             Change::Slot(origin, key) => {
                 let slot = self.replica.get(now, origin.node, &key);
+                if let Some(slot) = slot.as_ref().filter(|_| !self.links.is_empty()) {
+                    self.links.untell(origin.node, slot.sequence);
+                }
                 (origin, key, slot)
             }
             Change::Gone(origin, key) => (origin, key, None),

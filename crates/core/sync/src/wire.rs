@@ -9,7 +9,7 @@
 mod blob;
 mod rules;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use acp_base::{EpochId, Uid};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,10 @@ pub use crate::{
 pub use blob::Blob;
 
 /// The newest feature level whose messages are read here.
-pub const FEATURE_LEVEL: u16 = 1;
+pub const FEATURE_LEVEL: u16 = 2;
+
+/// The level of messages that every version reads: all but those of relays.
+pub const BASE_LEVEL: u16 = 1;
 
 /// What every message begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +73,10 @@ pub enum Body {
     /// A part of a large value.
     #[serde(rename = "p")]
     Part(Part),
+    /// Where the state of origins of other domains stands, said by a relay: each as its origin has said it, measurements left
+    /// out. At most [`crate::limits::DIGESTS_MAX`].
+    #[serde(rename = "r", deserialize_with = "blob::few")]
+    Digests(Vec<Digest>),
 }
 
 /// All that stands under the sequences `first` to `last` of the origin, as its sender knew it when the origin's newest
@@ -149,6 +156,35 @@ pub struct Digest {
     /// Its reporters, and how many milliseconds ago each stood by its states.
     #[serde(rename = "r", deserialize_with = "blob::few")]
     pub reporters: Vec<Stand>,
+    /// Where its state alone stands, which is what other domains are told; absent: it is said by an older version, or by a relay.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+}
+
+impl Digest {
+    /// What other domains are told of it; none of an older version's.
+    pub fn abroad(&self) -> Option<Self> {
+        let Meta { newest, slots } = self.meta?;
+        Some(Self { newest, horizon: self.horizon.min(newest), slots, meta: None, ..self.clone() })
+    }
+
+    /// So much time has passed since it was said.
+    pub(crate) fn grow_old(&mut self, by: Duration) {
+        for stand in &mut self.reporters {
+            stand.age_ms = stand.age_ms.saturating_add(crate::publisher::millis(by));
+        }
+    }
+}
+
+/// Where the state of an origin stands, measurements left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The newest sequence that was given to state; what lies between those is void abroad.
+    #[serde(rename = "n")]
+    pub newest: u64,
+    /// Count and hash of the slots of state.
+    #[serde(rename = "w")]
+    pub slots: Rolling,
 }
 
 /// When a reporter last said that its states are as it has said them.

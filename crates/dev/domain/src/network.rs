@@ -50,7 +50,7 @@ impl Network {
         if self.is_unruly && random.once_in(10) { usual + random.below(50_000) } else { usual }
     }
 
-    fn is_cut(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
         let Some(side) = &self.side else { return false };
         let crosses = side.contains(&from) != side.contains(&to);
         crosses && !(self.one_way && side.contains(&to))

@@ -39,6 +39,8 @@ pub struct Node {
     /// How far its clock is ahead of the world's.
     offset_us: u64,
     pub(crate) deadline_us: Option<u64>,
+    /// When it went down last.
+    pub(crate) down_us: u64,
     /// What it has sent.
     pub sent: Sent,
     /// How often it was told that a slot is gone.
@@ -60,6 +62,7 @@ impl Node {
             sync: None,
             offset_us,
             deadline_us: None,
+            down_us: 0,
             sent: Sent::default(),
             gone: 0,
             relayed: 0,
@@ -84,8 +87,9 @@ impl Node {
         self.sync = Some(Sync::new(self.clock(now_us), origin, EPOCH, seed, config));
     }
 
-    pub(crate) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self, now_us: u64) {
         self.sync = None;
+        self.down_us = now_us;
         self.told.clear();
         self.incarnations.clear();
     }

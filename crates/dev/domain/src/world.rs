@@ -7,24 +7,46 @@ use std::{
 };
 
 use acp_base::Uid;
-use acp_core_sync::{Config, Effect, Mode, SlotKey, To};
+use acp_core_sync::{
+    Config, Effect, LinkId, Mode, SlotKey, To,
+    wire::{Body, decode},
+};
 use acp_dev_dice::Random;
 use acp_wire_model::{Kind, object::Facet};
 
 use crate::{
     network::Network,
     node::{Node, number},
+    relays::{Links, MANAGE_US, name},
     scale::timed,
 };
 
 /// The clocks of nodes begin later than this, so that ages before a node's boot are tried as well.
 const OFFSET_US: u64 = 3_600_000_000;
 
+/// What is on its way.
 #[derive(Debug)]
-struct Datagram {
-    to: usize,
-    from: Uid,
-    bytes: Arc<[u8]>,
+pub(crate) enum Carried {
+    Datagram {
+        to: usize,
+        from: Uid,
+        bytes: Arc<[u8]>,
+    },
+    /// Over a link, from its teller.
+    Word {
+        id: LinkId,
+        bytes: Arc<[u8]>,
+    },
+    /// The same, in answer to a question.
+    Answer {
+        id: LinkId,
+        bytes: Arc<[u8]>,
+    },
+    /// Over a link, from its hearer.
+    Question {
+        id: LinkId,
+        bytes: Arc<[u8]>,
+    },
 }
 
 /// The world.
@@ -34,6 +56,12 @@ pub struct World {
     pub now_us: u64,
     /// The nodes, those that are down as well.
     pub nodes: Vec<Node>,
+    /// How many domains; nodes are dealt out to them in turn.
+    pub domains: usize,
+    /// What joins them.
+    pub links: Links,
+    /// Deltas that were sent to a group or a node of one's domain, while there are several.
+    pub deltas: u64,
     /// The network between them.
     pub network: Network,
     /// Where chance comes from.
@@ -48,7 +76,7 @@ pub struct World {
     pub lives: u64,
     /// Messages that were refused.
     pub refused: u64,
-    on_the_way: BTreeMap<(u64, u64), Datagram>,
+    on_the_way: BTreeMap<(u64, u64), Carried>,
     deadlines: BTreeSet<(u64, usize)>,
     serial: u64,
     /// When each number was said.
@@ -67,9 +95,17 @@ struct Tap {
 impl World {
     /// A world of so many nodes, all of which have just started.
     pub fn new(seed: u64, nodes: usize, config: Config) -> Self {
+        Self::with_domains(seed, nodes, 1, config)
+    }
+
+    /// The same in so many domains.
+    pub fn with_domains(seed: u64, nodes: usize, domains: usize, config: Config) -> Self {
         let mut world = Self {
             now_us: 1_000_000,
             nodes: Vec::new(),
+            domains,
+            links: Links::default(),
+            deltas: 0,
             network: Network::calm(),
             random: Random::new(seed),
             config,
@@ -100,14 +136,29 @@ impl World {
     pub fn start(&mut self, index: usize) {
         let seed = self.random.number();
         self.nodes[index].start(self.now_us, seed, self.config);
+        self.settle_domains();
         self.settle_modes();
         self.touched(index);
     }
 
     /// A node ends, and forgets what it was told.
     pub fn crash(&mut self, index: usize) {
-        self.nodes[index].crash();
+        self.nodes[index].crash(self.now_us);
         self.touched(index);
+    }
+
+    /// What membership says.
+    fn settle_domains(&mut self) {
+        let uids: Vec<Uid> = self.nodes.iter().map(|node| node.uid).collect();
+        for index in 0..self.nodes.len() {
+            let (own, now) = (self.domain(index), self.nodes[index].clock(self.now_us));
+            for (other, uid) in uids.iter().enumerate() {
+                let domain = Some(self.domain(other)).filter(|domain| *domain != own).map(name);
+                if let Some(sync) = &mut self.nodes[index].sync {
+                    sync.set_domain(now, *uid, domain);
+                }
+            }
+        }
     }
 
     /// What the self-test would find.
@@ -155,6 +206,18 @@ impl World {
     pub fn run_for(&mut self, millis: u64) {
         let end = self.now_us + millis * 1_000;
         loop {
+            let managed = self.now_us - self.now_us % MANAGE_US + MANAGE_US;
+            if self.domains == 1 || managed > end {
+                break;
+            }
+            self.run_until(managed);
+            self.manage();
+        }
+        self.run_until(end);
+    }
+
+    fn run_until(&mut self, end: u64) {
+        loop {
             let datagram = self.on_the_way.first_key_value().map(|((at, _), _)| *at);
             let deadline = self.deadlines.first().map(|(at, _)| *at);
             let next = datagram.into_iter().chain(deadline).min().filter(|at| *at <= end);
@@ -170,14 +233,30 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        let Some((_, Datagram { to, from, bytes })) = self.on_the_way.pop_first() else { return };
+        let Some((_, carried)) = self.on_the_way.pop_first() else { return };
+        match carried {
+            Carried::Datagram { to, from, bytes } => self.receive(to, from, &bytes),
+            Carried::Word { id, bytes } => {
+                if let Some(link) = self.links.open.get_mut(&id) {
+                    link.in_flight -= 1;
+                    let teller = link.teller;
+                    self.heard(id, &bytes);
+                    self.feed(teller);
+                }
+            }
+            Carried::Answer { id, bytes } => self.heard(id, &bytes),
+            Carried::Question { id, bytes } => self.asked(id, &bytes),
+        }
+    }
+
+    fn receive(&mut self, to: usize, from: Uid, bytes: &Arc<[u8]>) {
         let now = self.nodes[to].clock(self.now_us);
         let Some(sync) = &mut self.nodes[to].sync else { return };
         let taken = match self.tap.as_mut().filter(|tap| tap.node == to) {
-            None => sync.receive(now, from, &bytes),
+            None => sync.receive(now, from, bytes),
             Some(tap) => {
-                tap.received.push((from, Arc::clone(&bytes)));
-                timed(&mut tap.spent, || sync.receive(now, from, &bytes))
+                tap.received.push((from, Arc::clone(bytes)));
+                timed(&mut tap.spent, || sync.receive(now, from, bytes))
             }
         };
         self.refused += u64::from(taken.is_err());
@@ -192,6 +271,32 @@ impl World {
     /// What it received since, each with its sender, and how long that took.
     pub fn untap(&mut self) -> (Vec<(Uid, Arc<[u8]>)>, Duration) {
         self.tap.take().map(|tap| (tap.received, tap.spent)).unwrap_or_default()
+    }
+
+    fn heard(&mut self, id: LinkId, bytes: &[u8]) {
+        let Some((hearer, teller)) = self.links.open.get(&id).map(|link| (link.hearer, link.teller)) else { return };
+        let (now, domain) = (self.nodes[hearer].clock(self.now_us), name(self.domain(teller)));
+        if let Some(sync) = &mut self.nodes[hearer].sync {
+            self.refused += u64::from(sync.receive_from(now, &domain, bytes).is_err());
+        }
+        self.touched(hearer);
+    }
+
+    fn asked(&mut self, id: LinkId, bytes: &[u8]) {
+        let Some(teller) = self.links.open.get(&id).map(|link| link.teller) else { return };
+        let now = self.nodes[teller].clock(self.now_us);
+        let answers = self.nodes[teller].sync.as_mut().and_then(|sync| sync.answer(now, bytes).ok());
+        for bytes in answers.into_iter().flatten() {
+            let at = self.now_us + 100 + self.random.below(800);
+            self.links.bytes += bytes.len() as u64;
+            self.on_its_way(at, Carried::Answer { id, bytes });
+        }
+        self.touched(teller);
+    }
+
+    pub(crate) fn on_its_way(&mut self, at_us: u64, carried: Carried) {
+        self.serial += 1;
+        self.on_the_way.insert((at_us, self.serial), carried);
     }
 
     fn wake(&mut self) {
@@ -213,6 +318,7 @@ impl World {
         for effect in effects {
             self.perform(index, effect);
         }
+        self.feed(index);
         let node = &mut self.nodes[index];
         let deadline = node.next_deadline_us();
         if node.deadline_us != deadline {
@@ -226,6 +332,13 @@ impl World {
     fn perform(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Send { to, bytes } => self.send(index, to, &bytes),
+            Effect::Ask { domain, bytes } => {
+                let domain = (0..self.domains).find(|other| name(*other) == domain).expect("a domain of this world");
+                if let Some(id) = self.links.of(index, domain) {
+                    let at = self.now_us + 100 + self.random.below(800);
+                    self.on_its_way(at, Carried::Question { id, bytes });
+                }
+            }
             Effect::Changed { origin, key, slot } => {
                 let heard = self.nodes[index].hear(self.now_us, origin, key, slot.as_ref(), &self.said_us);
                 if let Err((invariant, what)) = heard {
@@ -247,15 +360,18 @@ impl World {
         sent.datagrams += 1;
         sent.longest = sent.longest.max(bytes.len());
         let multicast = to == To::Group;
+        if self.domains > 1 && matches!(decode(bytes).expect("our own").body, Body::Delta(_)) {
+            self.deltas += 1;
+        }
         for index in 0..self.nodes.len() {
             let is_meant = to == To::Group || to == To::Node(self.nodes[index].uid);
-            if !is_meant || index == from || self.nodes[index].sync.is_none() {
+            if !is_meant || index == from || self.domain(index) != self.domain(from) || self.nodes[index].sync.is_none()
+            {
                 continue;
             }
             for delay in self.network.pass(&mut self.random, self.now_us, from, index, multicast) {
-                self.serial += 1;
-                let datagram = Datagram { to: index, from: self.nodes[from].uid, bytes: Arc::clone(bytes) };
-                self.on_the_way.insert((self.now_us + delay, self.serial), datagram);
+                let datagram = Carried::Datagram { to: index, from: self.nodes[from].uid, bytes: Arc::clone(bytes) };
+                self.on_its_way(self.now_us + delay, datagram);
             }
         }
     }
@@ -281,10 +397,17 @@ impl World {
     /// The same, of the replicas of these nodes.
     pub fn difference_of(&self, replicas: &BTreeSet<usize>) -> Option<String> {
         for (of, origin) in self.nodes.iter().enumerate() {
-            let mut expected = origin.sync.is_some().then(|| self.own(of));
+            let own = origin.sync.is_some().then(|| self.own(of));
+            // What was said last by a node that is down can be known in one domain and not in another.
+            let mut by_domain: BTreeMap<usize, BTreeMap<SlotKey, u64>> = BTreeMap::new();
             for index in replicas.iter().copied().filter(|index| *index != of) {
-                let held = self.held(index, origin.uid);
-                let expected = expected.get_or_insert_with(|| held.clone());
+                let (held, domain) = (self.held(index, origin.uid), self.domain(index));
+                let expected = by_domain.entry(domain).or_insert_with(|| match own.clone() {
+                    Some(own) if domain == self.domain(of) => own,
+                    Some(own) => own.into_iter().filter(|(key, _)| key.facet == Facet::Meta).collect(),
+                    None => held.clone(),
+                });
+                let expected = &*expected;
                 if held != *expected {
                     let lacking = expected.iter().find(|(key, number)| held.get(key) != Some(number));
                     let extra = held.iter().find(|(key, number)| expected.get(key) != Some(number));

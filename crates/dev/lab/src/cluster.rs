@@ -47,8 +47,18 @@ impl Lab {
             self.each(|member| if strangers.contains(&member.name) { join(member, first, &token) } else { Ok(()) })?;
         }
         self.each(wait_heard)?;
+        self.assign_domains(first)?;
         self.wait_voters()?;
         Ok(begins || !strangers.is_empty())
+    }
+
+    /// Tells the cluster of which domain each node is; those of the first one are of the one that nothing has to be said of.
+    fn assign_domains(&self, first: &Member) -> Result<()> {
+        for member in self.members().iter().filter(|member| member.domain > 1) {
+            let (node, domain) = (member.name.to_string(), format!("domain{}", member.domain));
+            node::run(&first.layout, &["domain", "assign", &node, &domain])?;
+        }
+        Ok(())
     }
 
     /// Whether all nodes run, are ready and hear the control plane of one cluster, whose voters are as many as planned.

@@ -69,6 +69,7 @@ fn member(number: u8) -> Member {
         checkpoint_key: String::new(),
         parked: false,
         roles: Vec::new(),
+        domain: None,
         metadata: Metadata::default(),
         joined_ms: 0,
     }

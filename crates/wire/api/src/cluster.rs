@@ -12,7 +12,7 @@ use zlink::introspect::Type;
 
 use crate::Empty;
 
-pub use domain::{Domain, DomainPeer, Refused, Way};
+pub use domain::{AskRelayRequest, Domain, DomainLink, DomainPeer, Refused, RelayKnown, RelayReply, RelayRequest, Way};
 pub use history::{GetAtReply, GetAtRequest, ListAtReply, ListAtRequest, PastObject, UndoRequest};
 pub use replica::{
     Checkpoint, ControllerKey, EnterReply, EnterRequest, FollowReply, FollowRequest, Lease, ListLeasesReply,
@@ -59,6 +59,10 @@ interface! {
     Once VerifyLog(Empty) -> VerifyLogReply, Read, [];
     /// Answers how this node and the others of its domain hear each other.
     Once GetDomain(Empty) -> Domain, Read, [];
+    /// Tells a relay of another domain what the nodes of this one say: their state, and no measurements.
+    Stream Relay(RelayRequest) -> RelayReply, Internal, ["node"];
+    /// Answers a relay of another domain what it lacks of this one.
+    Once AskRelay(AskRelayRequest) -> RelayReply, Internal, ["node"];
     /// Answers identity, log position and counts.
     Once GetStatus(Empty) -> Status, Read, ["agent", "framework", "hub", "hypervisor", "network", "storage"];
 }

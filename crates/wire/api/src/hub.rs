@@ -17,8 +17,8 @@ use crate::{Empty, Scope};
 pub use datagrams::{SyncKey, SyncKeysReply, SyncKeysRequest};
 pub use metadata::{MetaValue, Metadata, MetadataRequest};
 pub use nodes::{
-    JoinAnswer, JoinAsked, JoinOutcome, ListRequestsReply, ListRolesReply, NodePlan, NodeRequest, ReaddressRequest,
-    RejoinReply, RenameRequest, RequestJoinRequest, Role, RoleRequest, Verdict,
+    DEFAULT_DOMAIN, DomainRequest, JoinAnswer, JoinAsked, JoinOutcome, ListRequestsReply, ListRolesReply, NodePlan,
+    NodeRequest, ReaddressRequest, RejoinReply, RenameRequest, RequestJoinRequest, Role, RoleRequest, Verdict,
 };
 pub use quorum::{
     Backup as BackupReply, BackupRequest, FoundReply, FoundRequest, PrepareReply, PrepareRequest, Proposal,
@@ -90,6 +90,8 @@ interface! {
     Once Rename(RenameRequest) -> Empty, Admin, [];
     /// Says where a member's agent is dialled from now on; the node itself may say so, too.
     Once Readdress(ReaddressRequest) -> Empty, Admin, ["agent", "node"];
+    /// Says of which domain a member is: the nodes that hear each other's datagrams. What other domains say it hears by relays.
+    Once AssignDomain(DomainRequest) -> Empty, Admin, [];
     /// Sets a member aside: it is expected to be away, holds up nothing and is no voter.
     Once Park(NodeRequest) -> Empty, Admin, [];
     /// Expects a member again.
@@ -212,6 +214,9 @@ pub struct Member {
     /// Whether it is set aside: it is expected to be away.
     #[serde(default)]
     pub parked: bool,
+    /// Its domain: the nodes that hear each other's datagrams; absent: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Name>,
     /// Its roles, in the order of their names.
     #[serde(default)]
     pub roles: Vec<Name>,

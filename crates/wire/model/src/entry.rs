@@ -181,5 +181,5 @@ pub enum LeaseAct {
     },
 }
 
-/// The newest level of entries and formats that this version writes and reads. 1: until verdicts were in the log; 2: with them.
+/// The newest level of entries and formats that this version writes and reads. 1: until verdicts were in the log; 2: with them and with domains.
 pub const FEATURE_LEVEL: u32 = 2;

@@ -35,6 +35,9 @@ const OFFSET_MAX: i64 = 500;
 /// From which round trip a way is in trouble, in microseconds: one tenth of what SWIM waits for an answer.
 const ROUND_TRIP_MAX: u64 = 13_000;
 
+/// From which silence another domain is in trouble: its nodes say where they stand every 2 s.
+const SILENCE_MAX: Duration = Duration::from_secs(7);
+
 const COLUMNS: &[Column] = &[
     Column("FROM", "/from", Style::Plain),
     Column("TO", "/node", Style::Plain),
@@ -94,6 +97,9 @@ fn row(from: &Name, needed: Option<u32>, peer: &DomainPeer) -> Value {
 
 /// What is wrong on the way, the worst first; `needed` is how large the packets of datagrams are at most.
 fn problem(peer: &DomainPeer, needed: Option<u32>) -> Option<String> {
+    if peer.way == Way::Relay {
+        return problem_abroad(peer);
+    }
     let offset = peer.clock_offset_ms.unwrap_or(0);
     if peer.round_trip_us.is_none() {
         return Some("no echo has come back yet".to_owned());
@@ -125,6 +131,18 @@ fn problem(peer: &DomainPeer, needed: Option<u32>) -> Option<String> {
         .map(|trip| format!("a round trip takes {} ms", trip / 1_000))
 }
 
+/// What is wrong on the way to a node of another domain, which relays are.
+fn problem_abroad(peer: &DomainPeer) -> Option<String> {
+    let silence = Duration::from_millis(peer.silent_for_ms.unwrap_or(u64::MAX));
+    match &peer.via {
+        None => Some("no relay has told of it yet".to_owned()),
+        Some(via) if silence > SILENCE_MAX => {
+            Some(format!("its domain is not heard: relay {via} last told of it {} s ago", silence.as_secs()))
+        }
+        Some(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +150,8 @@ mod tests {
     fn peer() -> DomainPeer {
         DomainPeer {
             node: "n2".parse().expect("a name"),
+            domain: None,
+            via: None,
             address: String::new(),
             way: Way::Multicast,
             way_for_ms: 1,
@@ -152,7 +172,18 @@ mod tests {
     #[test]
     fn each_trouble_is_named_and_a_good_way_has_none() {
         assert_eq!(problem(&peer(), Some(1_428)), None);
+        let abroad = |via: Option<&str>, silent_for_ms| DomainPeer {
+            way: Way::Relay,
+            domain: Some("west".to_owned()),
+            via: via.map(|via| via.parse().expect("a name")),
+            silent_for_ms,
+            round_trip_us: None,
+            ..peer()
+        };
+        assert_eq!(problem(&abroad(Some("n4"), Some(2_000)), Some(1_428)), None);
         let cases = [
+            (abroad(None, None), "no relay"),
+            (abroad(Some("n4"), Some(9_000)), "relay n4 last told of it 9 s ago"),
             (DomainPeer { unicast_loss_permille: Some(1_000), ..peer() }, "unreachable"),
             (DomainPeer { unicast_loss_permille: None, round_trip_us: None, ..peer() }, "yet"),
             (DomainPeer { unicast_loss_permille: Some(105), ..peer() }, "10.5 %"),

@@ -1,10 +1,12 @@
 //! `acpctl domain`: how a node and the others hear each other.
 
-use acp_base::Failure;
+use std::collections::{BTreeMap, BTreeSet};
+
+use acp_base::{Failure, Name};
 use acp_client::home::CLUSTER;
 use acp_wire_api::{
     Empty,
-    cluster::{Domain, DomainPeer, GetDomain, Way},
+    cluster::{Domain, DomainLink, DomainPeer, GetDomain, Way},
 };
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ const DOMAINS: &[Column] = &[
     Column("NODES", "/nodes", Style::Plain),
     Column("BY MULTICAST", "/multicast", Style::Plain),
     Column("BY UNICAST", "/unicast", Style::Plain),
+    Column("RELAYS", "/relays", Style::Plain),
+    Column("BY RELAY", "/via", Style::Plain),
     Column("SEEN FROM", "/node", Style::Plain),
     Column("TROUBLE", "/trouble", Style::Plain),
 ];
@@ -26,7 +30,9 @@ const DOMAINS: &[Column] = &[
 const PEERS: &[Column] = &[
     Column("NODE", "/node", Style::Plain),
     Column("RING", "/ring", Style::State),
+    Column("DOMAIN", "/domain", Style::Plain),
     Column("SENT BY", "/way", Style::Plain),
+    Column("VIA", "/via", Style::Plain),
     Column("HEARS US", "/hears", Style::Plain),
     Column("HEARD", "/is_heard", Style::Plain),
     Column("RTT MS", "/round_trip_ms", Style::Plain),
@@ -39,29 +45,65 @@ const PEERS: &[Column] = &[
 ];
 
 pub(super) async fn run(session: &mut Session, verb: DomainVerb) -> Result<u8, Failure> {
+    if let DomainVerb::Assign { node, domain } = verb {
+        return assign(session, node, domain).await;
+    }
     let domain = session.call::<GetDomain>(CLUSTER, Empty {}).await?;
     match verb {
-        DomainVerb::List => session.out.list(&[summary(&domain)], DOMAINS)?,
+        DomainVerb::List => session.out.list(&summaries(&domain), DOMAINS)?,
         DomainVerb::Show if session.out.is_for_people() => {
             let table = session.out.table(&domain.peers.iter().map(row).collect::<Vec<_>>(), PEERS);
             let text = format!("{}\n{table}", heading(&domain));
             session.out.writer().text(&text)?;
         }
-        DomainVerb::Show => session.out.object(&to_value(&domain)?)?,
+        DomainVerb::Show | DomainVerb::Assign { .. } => session.out.object(&to_value(&domain)?)?,
     }
     Ok(crate::DONE)
 }
 
-fn summary(domain: &Domain) -> Value {
+async fn assign(session: &mut Session, node: Name, domain: Name) -> Result<u8, Failure> {
+    session.acp().nodes().assign_domain(node.clone(), domain.clone()).await?;
+    let text = format!(
+        "node {node} is of domain {domain} now: it hears the nodes of that domain itself, and the others by relays; acpctl domain list"
+    );
+    session.out.done(&text, &json!({ "name": node, "domain": domain }))?;
+    Ok(crate::DONE)
+}
+
+/// The node's own domain, and then the others.
+fn summaries(domain: &Domain) -> Vec<Value> {
     let by = |way| domain.peers.iter().filter(|peer| peer.way == way).count();
-    json!({
+    let own = json!({
         "name": domain.name,
-        "nodes": domain.peers.len() + 1,
+        "nodes": domain.peers.len() - by(Way::Relay) + 1,
         "multicast": by(Way::Multicast),
         "unicast": by(Way::Unicast),
+        "relays": names(&domain.relays),
         "node": domain.node,
         "trouble": domain.trouble,
-    })
+    });
+    let mut others: BTreeMap<&str, Vec<&DomainPeer>> = BTreeMap::new();
+    for peer in &domain.peers {
+        if let Some(other) = &peer.domain {
+            others.entry(other).or_default().push(peer);
+        }
+    }
+    let others = others.into_iter().map(|(name, peers)| {
+        let via: BTreeSet<&Name> = peers.iter().filter_map(|peer| peer.via.as_ref()).collect();
+        let trouble = if via.is_empty() { "no relay has told of it yet" } else { "" };
+        json!({
+            "name": name,
+            "nodes": peers.len(),
+            "via": names(via),
+            "node": domain.node,
+            "trouble": trouble,
+        })
+    });
+    [own].into_iter().chain(others).collect()
+}
+
+fn names<'a>(names: impl IntoIterator<Item = &'a Name>) -> String {
+    names.into_iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// What concerns the node itself, a fact a line.
@@ -74,11 +116,21 @@ fn heading(domain: &Domain) -> String {
         ("Address", domain.address.clone().unwrap_or_else(|| "none".to_owned())),
         ("Trouble", none(domain.trouble.clone())),
         ("Group key", domain.key.map_or_else(|| "none".to_owned(), |key| key.to_string())),
+        ("Relays", none(names(&domain.relays))),
+        ("Hears", none(domain.links.iter().map(link).collect::<Vec<_>>().join(", "))),
         ("Own slots", domain.own_slots.to_string()),
         ("Others' slots", format!("{}, {} bytes", domain.heard_slots, domain.heard_bytes)),
         ("Refused", none(refused.join(", "))),
     ];
     facts.map(|(name, fact)| format!("{:<15}{fact}\n", format!("{name}:"))).concat()
+}
+
+/// A stream by which the node hears another domain.
+fn link(link: &DomainLink) -> String {
+    match &link.node {
+        Some(node) => format!("{} from {node}", link.domain),
+        None => format!("{} from nobody for {} s", link.domain, link.for_ms / 1_000),
+    }
 }
 
 /// A peer as a row, in the units people read.

@@ -311,6 +311,7 @@ impl Hub {
             parked: false,
             roles: vec![],
             metadata: api::Metadata::default(),
+            domain: None,
             joined_ms: wall_now().0,
         };
         self.lock().brought.push(node.systems.clone());

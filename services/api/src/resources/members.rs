@@ -4,9 +4,9 @@ use acp_base::{Failure, Name};
 use acp_wire_api::{
     Empty, Method,
     hub::{
-        Approve, JoinAsked, ListRequests, ListRoles, Metadata, MetadataRequest, NodeRequest, Park, PlanRemove,
-        Readdress, ReaddressRequest, Reject, Rename, RenameRequest, Role, RoleRequest, SetMetadata, SetRole,
-        TokenRequest, Unpark,
+        Approve, AssignDomain, DomainRequest, JoinAsked, ListRequests, ListRoles, Metadata, MetadataRequest,
+        NodeRequest, Park, PlanRemove, Readdress, ReaddressRequest, Reject, Rename, RenameRequest, Role, RoleRequest,
+        SetMetadata, SetRole, TokenRequest, Unpark,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,13 @@ pub(super) fn operations() -> Vec<Operation> {
             readdress,
         )
         .calls::<Readdress>(),
+        Operation::post(
+            "/nodes/{node}/domain",
+            "assignDomain",
+            "Says of which domain a member is: the nodes that hear each other's datagrams.",
+            assign_domain,
+        )
+        .calls::<AssignDomain>(),
         Operation::post(
             "/nodes/{node}/metadata",
             "setMetadata",
@@ -87,6 +94,15 @@ struct Removal {
 struct NewName {
     /// The node's name from now on.
     to: Name,
+}
+
+/// Another domain.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AssignDomain)]
+struct NewDomain {
+    /// The node's domain from now on.
+    domain: Name,
 }
 
 /// Another address.
@@ -139,6 +155,10 @@ async fn rename(call: Call, NewName { to }: NewName) -> Result<Done, Failure> {
 
 async fn readdress(call: Call, NewAddress { address }: NewAddress) -> Result<Done, Failure> {
     done::<Readdress>(&call, ReaddressRequest { name: Some(call.path("node")?), address }).await
+}
+
+async fn assign_domain(call: Call, NewDomain { domain }: NewDomain) -> Result<Done, Failure> {
+    done::<AssignDomain>(&call, DomainRequest { name: call.path("node")?, domain }).await
 }
 
 async fn set_metadata(call: Call, NewMetadata { set, unset }: NewMetadata) -> Result<Done, Failure> {

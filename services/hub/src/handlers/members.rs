@@ -28,6 +28,11 @@ pub(super) async fn readdress(app: Arc<App>, call: Call<api::Readdress>) -> Resu
     app.command(Command::Readdress { node, address }, &call.caller, &call.context).await.map(|_snapshot| Empty {})
 }
 
+pub(super) async fn assign_domain(app: Arc<App>, call: Call<api::AssignDomain>) -> Result<Empty, Failure> {
+    let command = Command::AssignDomain { node: app.named(&call.request.name)?, domain: call.request.domain };
+    app.command(command, &call.caller, &call.context).await.map(|_snapshot| Empty {})
+}
+
 pub(super) async fn park(app: Arc<App>, call: Call<api::Park>) -> Result<Empty, Failure> {
     let node = app.named(&call.request.name)?;
     app.command(Command::Park { node }, &call.caller, &call.context).await.map(|_snapshot| Empty {})

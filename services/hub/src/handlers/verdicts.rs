@@ -127,7 +127,7 @@ impl App {
         if is_due {
             let snapshot = self.snapshot();
             let members = snapshot.state.members().iter().filter(|(_, member)| !member.parked);
-            let members: Vec<Uid> = members.map(|(uid, _)| *uid).collect();
+            let members = members.map(|(uid, member)| (*uid, member.domain().to_owned())).collect();
             let (sightings, lapses) = self.presence.sightings();
             let quorum = self.degraded.reason().is_empty();
             table.see(boot_now(), &Seen { members: &members, sightings: &sightings, lapses, quorum });

@@ -16,16 +16,16 @@ fn at(ms: u64) -> BootInstant {
 /// A leader of nodes 1 to 5, all of which watch and keep alive.
 struct World {
     table: Table,
-    members: Vec<Uid>,
+    members: BTreeMap<Uid, String>,
     sightings: BTreeMap<Uid, Sighting>,
     quorum: bool,
 }
 
 impl World {
     fn new() -> Self {
-        let members: Vec<Uid> = (1..=5).map(node).collect();
+        let members: BTreeMap<Uid, String> = (1..=5).map(|number| (node(number), "default".to_owned())).collect();
         let sighting = Sighting { online: true, heard: Some(at(0)) };
-        let sightings = members.iter().map(|node| (*node, sighting)).collect();
+        let sightings = members.keys().map(|node| (*node, sighting)).collect();
         Self { table: Table::new(at(0), 1), members, sightings, quorum: true }
     }
 
@@ -51,7 +51,7 @@ impl World {
 
     /// It holds these for dead and the others for alive.
     fn says(&mut self, ms: u64, by: u128, incarnation: u64, down: &[u128]) {
-        let others = self.members.iter().filter(|other| **other != node(by));
+        let others = self.members.keys().filter(|other| **other != node(by));
         let held = |other: &Uid| {
             let is_down = down.iter().any(|down| node(*down) == *other);
             RingState { node: *other, state: if is_down { RingStateKind::Down } else { RingStateKind::Alive } }
@@ -107,6 +107,23 @@ fn who_changes_the_hub_it_watches_at_was_never_gone() {
     assert_eq!(world.see(5_600), [], "the doubt begins anew");
     world.see(7_100);
     assert_eq!(world.word(7_100, 2), Some(Word::Unmanaged), "the others hold it for alive");
+}
+
+#[test]
+fn nodes_of_another_domain_have_no_part_in_a_ring() {
+    let mut world = World::learned();
+    for number in [4, 5] {
+        world.members.insert(node(number), "west".to_owned());
+    }
+    world.hear(10_000);
+    world.see(10_000);
+    world.table.take();
+    for by in [4, 5] {
+        world.says(10_100, by, 1, &[3]);
+    }
+    assert_eq!(world.table.take(), [], "they do not hear its datagrams");
+    world.says(10_100, 1, 1, &[3]);
+    assert_eq!(world.table.take(), [Effect::Confirm(node(3))]);
 }
 
 #[test]
@@ -184,7 +201,7 @@ fn without_a_quorum_nothing_is_known_but_what_was() {
 #[test]
 fn members_come_and_go_and_each_is_judged_as_long_as_it_is_one() {
     let mut world = World::learned();
-    world.members.retain(|member| *member != node(5));
+    world.members.remove(&node(5));
     world.see(4_000);
     assert_eq!((world.word(4_000, 5), world.word(4_000, 4)), (None, Some(Word::Online)));
     world.says(4_000, 5, 1, &[3]);

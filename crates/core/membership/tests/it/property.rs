@@ -92,6 +92,7 @@ fn newer() -> impl Strategy<Value = Command> {
         1 => request().prop_map(|request| Command::Reject { request }),
         3 => (secret(), any_node()).prop_map(|(secret, node)| Command::Rejoin { token: digest(&secret), node }),
         2 => (member(), FEW).prop_map(|(node, to)| Command::Rename { node, to: name(&format!("n{to}")) }),
+        1 => (member(), 0u16..3).prop_map(|(node, to)| Command::AssignDomain { node, domain: name(["default", "east", "west"][usize::from(to)]) }),
         1 => (member(), 0u16..6).prop_map(|(node, to)| Command::Readdress { node, address: address(to) }),
         1 => member().prop_map(|node| Command::Park { node }),
         1 => member().prop_map(|node| Command::Unpark { node }),

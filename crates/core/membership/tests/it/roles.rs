@@ -42,6 +42,24 @@ fn a_member_is_dialled_where_it_says() {
 }
 
 #[test]
+fn a_member_is_of_the_domain_that_was_said_last() {
+    let mut state = cluster();
+    done(&mut state, join("t", node(2)));
+    let assign = |number, domain| Command::AssignDomain { node: uid(number), domain: name(domain) };
+    assert_eq!(done(&mut state, assign(2, "default")), Outcome::Unchanged, "so it is of whom nothing was said");
+    done(&mut state, assign(2, "west"));
+    let told = state.directory().expect("a cluster").nodes.into_iter().map(|node| node.domain);
+    assert_eq!(told.collect::<Vec<_>>(), [None, Some(name("west"))]);
+    assert_eq!(state.members()[&uid(2)].domain(), "west");
+    assert_eq!(done(&mut state, assign(2, "west")), Outcome::Unchanged);
+    done(&mut state, assign(2, "default"));
+    let kept = serde_json::to_value(&state.members()[&uid(2)]).expect("JSON");
+    assert!(kept.get("domain").is_none(), "earlier versions read it: {kept}");
+    assert_eq!(refused(&mut state, assign(7, "west")), Rejection::NoMemberOfId { uid: uid(7) });
+    assert_eq!((assign(2, "west").level(), Command::Prune.level()), (2, 1));
+}
+
+#[test]
 fn the_last_controller_neither_goes_nor_is_set_aside() {
     let mut state = cluster();
     done(&mut state, join("t", node(2)));

@@ -18,15 +18,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use acp_base::BootInstant;
+use acp_base::{BootInstant, Uid};
+use acp_wire_model::object::Facet;
 
 use super::room::Room;
 use crate::{
     limits::{SILENT_AFTER, SWEEP_RETRY, SWEEP_RETRY_MAX, TOMBSTONE_KEPT, TOMBSTONES_HELD_MAX},
+    pack::Frame,
     publisher::item,
     ranges::{Range, Ranges},
     slot::{Origin, Rolling, SlotKey, Value},
-    wire::{Delta, Digest, Item, Known, Said},
+    wire::{Delta, Digest, Header, Item, Known, Said},
 };
 
 /// A slot of another node; without a value its tombstone.
@@ -83,8 +85,14 @@ pub(crate) struct Followed {
     bytes: usize,
     /// A value was not taken because there was no room.
     is_starved: bool,
-    /// When the origin itself was last heard.
+    /// When the origin itself was last heard, or a relay of its domain.
     pub(crate) heard: Option<BootInstant>,
+    /// The relay that was heard.
+    pub(crate) via: Option<Uid>,
+    /// The newest sequence of state that is known of.
+    meta_newest: u64,
+    /// What other domains are told of where it stands, and when it was said.
+    digest: Option<(BootInstant, Digest)>,
     /// The origin was heard under a lower incarnation.
     pub(crate) is_overtaken: bool,
     pub(crate) nack_at: Option<BootInstant>,
@@ -111,6 +119,9 @@ impl Followed {
             bytes: 0,
             is_starved: false,
             heard: None,
+            via: None,
+            meta_newest: 0,
+            digest: None,
             is_overtaken: false,
             nack_at: None,
             nacks: 0,
@@ -183,6 +194,37 @@ impl Followed {
         })
     }
 
+    /// What was received.
+    pub(crate) const fn received(&self) -> &Ranges {
+        &self.received
+    }
+
+    pub(crate) const fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
+    /// The newest sequence of state, and what other domains are told of where it stands: it grows old on the way.
+    pub(crate) fn abroad(&self, now: BootInstant) -> (u64, Option<Digest>) {
+        let digest = self.digest.as_ref().map(|(at, digest)| {
+            let mut digest = digest.clone();
+            digest.grow_old(now.since(*at));
+            digest
+        });
+        (self.meta_newest, digest)
+    }
+
+    /// What other domains are told of these sequences: state alone, and no more of it than is here.
+    pub(crate) fn items_abroad(
+        &self,
+        now: BootInstant,
+        header: Header,
+        range: Range,
+    ) -> (Frame, impl Iterator<Item = Item>) {
+        let newest = range.1.max(self.meta_newest.min(self.view(range.1).0));
+        let frame = Frame { header, origin: self.origin, relayed: true, newest, horizon: self.horizon.min(newest) };
+        (frame, self.items(now, range).filter(|item| item.key.facet == Facet::Meta))
+    }
+
     /// Up to where this replica knows what stands, seen from a sequence that it has received; and the horizon there.
     pub(crate) fn view(&self, sequence: u64) -> (u64, u64) {
         let end = self.received.iter().find(|range| range.1 >= sequence).map_or(sequence, |range| range.1);
@@ -244,6 +286,10 @@ impl Followed {
         changes: &mut Changes,
     ) -> bool {
         self.heed_horizon(digest.horizon);
+        if let Some(abroad) = digest.abroad().filter(|_| digest.newest >= self.newest) {
+            self.meta_newest = self.meta_newest.max(abroad.newest);
+            self.digest = Some((now, abroad));
+        }
         self.newest = self.newest.max(digest.newest);
         self.settle(room, changes);
         if !self.is_whole() || digest.newest < self.newest {
@@ -305,6 +351,9 @@ impl Followed {
 
     fn put(&mut self, now: BootInstant, item: Item, relayed: bool, room: &mut Room, changes: &mut Changes) {
         let Item { sequence, age_ms, key, said } = item;
+        if key.facet == Facet::Meta {
+            self.meta_newest = self.meta_newest.max(sequence);
+        }
         let value = match said {
             Said::Value(value) => Some(Value::Inline(value.0)),
             Said::Large(hash, length) => Some(Value::Large { hash, length, bytes: self.bytes_of(&key, hash) }),

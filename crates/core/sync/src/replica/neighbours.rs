@@ -7,7 +7,7 @@ use crate::{
     limits::SUMMARY_ORIGINS_MAX,
     pack::Frame,
     ranges::{Range, Ranges},
-    wire::{Header, Item, Known, Summary},
+    wire::{Header, Item, Known, Origin, Summary},
 };
 
 impl Replica {
@@ -25,12 +25,19 @@ impl Replica {
     pub(crate) fn learn(&mut self, summary: &Summary) -> Vec<Change> {
         let mut changes = Vec::new();
         for Known { origin, .. } in &summary.known {
-            let known = self.origins.get(&origin.node).map(|followed| followed.origin.incarnation);
-            if known.is_some_and(|known| known < origin.incarnation) {
-                changes.extend(self.drop_origin(origin.node));
-                self.origins.insert(origin.node, Followed::new(*origin));
-            }
+            changes.extend(self.learn_of(*origin));
         }
+        changes
+    }
+
+    /// Somebody has heard of this life of a node.
+    pub(crate) fn learn_of(&mut self, origin: Origin) -> Vec<Change> {
+        let known = self.origins.get(&origin.node).map(|followed| followed.origin.incarnation);
+        if known.is_none_or(|known| known >= origin.incarnation) {
+            return Vec::new();
+        }
+        let changes = self.drop_origin(origin.node);
+        self.origins.insert(origin.node, Followed::new(origin));
         changes
     }
 

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use acp_base::{BootInstant, Uid};
+use acp_wire_model::object::Facet;
 
-use super::{Effect, Refused, Sync};
+use super::{Effect, Refused, Sync, abroad::asked as asked_ranges};
 use crate::{
     limits::{BEGUN_AGAIN_SPREAD, GROUP_REPEAT_MAX, NUMBER_MAX, PART_BYTES},
     pack::within,
-    ranges::Ranges,
+    ranges::Range,
     repeats::To,
     replica::{Taken, lowest},
     slot::Value,
@@ -16,16 +17,29 @@ use crate::{
 };
 
 impl Sync {
-    pub(super) fn read(&self, from: Uid, bytes: &[u8]) -> Result<Body, Refused> {
+    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Body, Refused> {
         let Message { header, body } = decode(bytes)?;
         if header.epoch != self.epoch {
             return Err(Refused::Epoch { theirs: header.epoch, ours: self.epoch });
+        }
+        Ok(body)
+    }
+
+    pub(super) fn read(&self, from: Uid, bytes: &[u8]) -> Result<Body, Refused> {
+        let body = self.decode(bytes)?;
+        if self.replica.domain(from).is_some() {
+            return Err(Refused::Astray(from));
         }
         let (origin, speaks_for_itself) = match &body {
             Body::Delta(delta) => (delta.origin.node, !delta.relayed),
             Body::Digest(digest) => (digest.origin.node, true),
             Body::Nack(nack) => (nack.origin.node, false),
             Body::Fetch(fetch) => (fetch.origin.node, false),
+            Body::Digests(digests) => {
+                let own = digests.iter().map(|digest| digest.origin.node);
+                let home = own.into_iter().find(|node| self.replica.domain(*node).is_none());
+                (home.unwrap_or(from), home.is_some_and(|home| !self.replica.is_forgotten(home)))
+            }
             Body::Summary(_) | Body::Part(_) => (from, false),
         };
         if let Some(node) = [from, origin].into_iter().find(|node| self.replica.is_forgotten(*node)) {
@@ -47,8 +61,13 @@ impl Sync {
             Body::Digest(digest) => self.take_digest(now, &digest),
             Body::Nack(nack) => self.take_nack(now, from, &nack),
             Body::Summary(summary) => self.take_summary(now, from, &summary),
-            Body::Fetch(fetch) => self.serve(from, &fetch),
+            Body::Fetch(fetch) => {
+                for part in self.parts(&fetch) {
+                    self.send(To::Node(from), Body::Part(part));
+                }
+            }
             Body::Part(part) => self.take_part(now, &part),
+            Body::Digests(digests) => self.take_digests(now, Some(from), &digests),
         }
     }
 
@@ -56,13 +75,22 @@ impl Sync {
         if delta.origin.node == self.origin().node {
             return self.learn_own(now, delta.origin.incarnation, delta.last);
         }
+        let node = delta.origin.node;
+        if self.replica.domain(node).is_some() {
+            self.relaying.heard(node, Range(delta.first, delta.last));
+        } else if delta.items.iter().any(|item| item.key.facet == Facet::Meta) {
+            self.links.touch(node);
+        }
         let changes = self.replica.take(now, delta, &mut self.random, &mut self.counters);
         self.say_all(now, changes);
     }
 
-    fn take_digest(&mut self, now: BootInstant, digest: &Digest) {
+    pub(super) fn take_digest(&mut self, now: BootInstant, digest: &Digest) {
         let (same, changes) = self.replica.compare(now, digest, &mut self.random, &mut self.counters);
         self.say_all(now, changes);
+        if self.replica.domain(digest.origin.node).is_none() {
+            self.links.owe_digest(digest.origin.node);
+        }
         if same {
             let stood = digest.reporters.iter().map(|stand| Effect::Stood {
                 origin: digest.origin,
@@ -76,6 +104,10 @@ impl Sync {
     fn take_nack(&mut self, now: BootInstant, from: Uid, nack: &Nack) {
         let own = self.origin();
         if nack.origin.node != own.node {
+            let asked: u64 = nack.ranges.iter().map(|range| range.count()).sum();
+            if self.replica.domain(nack.origin.node).is_some() {
+                self.relay_asked(now, from, nack, asked > GROUP_REPEAT_MAX || self.unicast.contains(&from));
+            }
             return self.replica.overhear(now, nack, &mut self.random, &mut self.counters);
         }
         self.learn_own(now, nack.origin.incarnation, 0);
@@ -83,13 +115,7 @@ impl Sync {
             let asked: u64 = nack.ranges.iter().map(|range| range.count()).sum();
             let alone = asked > GROUP_REPEAT_MAX || self.unicast.contains(&from);
             let to = if alone { To::Node(from) } else { To::Group };
-            let mut ranges = Ranges::default();
-            for range in &nack.ranges {
-                if !ranges.insert(*range) {
-                    break;
-                }
-            }
-            let ranges = within(&ranges, self.publisher.newest());
+            let ranges = within(&asked_ranges(nack), self.publisher.newest());
             self.repeats.ask(now, to, own.node, ranges.iter());
         }
     }
@@ -122,26 +148,22 @@ impl Sync {
         }
     }
 
-    /// Answers with the parts of a value, one's own or another's.
-    fn serve(&mut self, from: Uid, fetch: &Fetch) {
+    /// Parts of a value, one's own or another's.
+    pub(super) fn parts(&self, fetch: &Fetch) -> Vec<Part> {
         let own = self.publisher.value(&fetch.key).filter(|_| fetch.origin == self.origin());
         let own = own.and_then(|value| match value {
             Value::Large { hash, bytes, .. } if *hash == fetch.hash => bytes.as_ref(),
             Value::Large { .. } | Value::Inline(_) => None,
         });
         let Some(value) = own.or_else(|| self.replica.large(fetch.origin, &fetch.key, fetch.hash)).cloned() else {
-            return;
+            return Vec::new();
         };
         let parts = lowest(fetch.parts);
-        for (index, bytes) in (0_u8..64).zip(value.chunks(PART_BYTES)) {
-            if parts & (1 << index) != 0 {
-                let bytes = Blob(Arc::from(bytes));
-                self.send(To::Node(from), Body::Part(Part { hash: fetch.hash, index, bytes }));
-            }
-        }
+        let all = (0_u8..64).zip(value.chunks(PART_BYTES)).filter(|(index, _)| parts & (1 << index) != 0);
+        all.map(|(index, bytes)| Part { hash: fetch.hash, index, bytes: Blob(Arc::from(bytes)) }).collect()
     }
 
-    fn take_part(&mut self, now: BootInstant, part: &Part) {
+    pub(super) fn take_part(&mut self, now: BootInstant, part: &Part) {
         match self.replica.fetches.take(now, part) {
             Taken::Nothing => {}
             Taken::Bad => self.counters.bad_parts += 1,

@@ -30,6 +30,13 @@ pub enum Effect {
         /// At most [`crate::limits::MTU_BYTES`].
         bytes: Arc<[u8]>,
     },
+    /// Ask a relay of this domain with this message, and give its answers to [`crate::Sync::receive_from`].
+    Ask {
+        /// Which domain.
+        domain: Arc<str>,
+        /// The message.
+        bytes: Arc<[u8]>,
+    },
     /// A slot of another node has changed.
     Changed {
         /// Whose it is.
@@ -72,6 +79,9 @@ pub enum Refused {
     /// Membership has dropped the node.
     #[error("a message of or about {0}, which is no member any more")]
     Forgotten(Uid),
+    /// What is said of the node does not come by this way.
+    #[error("a message of or about {0} that does not come by this way: domains hear each other by their relays alone")]
+    Astray(Uid),
     /// A node says as its own what is another's.
     #[error("{from} speaks as if it were {origin}")]
     NotItsOwn {

@@ -1,17 +1,17 @@
 //! The rules that messages keep beyond their form.
 
-use super::{Body, Delta, Item, Origin, Said};
-use crate::limits::{NACK_RANGES_MAX, NUMBER_MAX, PART_BYTES, REPORTERS_MAX, SUMMARY_ORIGINS_MAX, VALUE_BYTES_MAX};
+use super::{Body, Delta, Digest, Item, Origin, Said};
+use crate::limits::{
+    DIGESTS_MAX, NACK_RANGES_MAX, NUMBER_MAX, PART_BYTES, REPORTERS_MAX, SUMMARY_ORIGINS_MAX, VALUE_BYTES_MAX,
+};
 
 /// The rule that a message breaks.
 pub(super) fn check(body: &Body) -> Option<&'static str> {
     match body {
         Body::Delta(delta) => check_delta(delta),
-        Body::Digest(digest) => check_all(&[
-            (check_origin(digest.origin), "its origin is out of bounds"),
-            (digest.newest <= NUMBER_MAX && digest.horizon <= digest.newest, "its sequences are out of order"),
-            (digest.reporters.len() <= REPORTERS_MAX, "it has too many reporters"),
-        ]),
+        Body::Digest(digest) => check_digest(digest),
+        Body::Digests(digests) if digests.len() > DIGESTS_MAX => Some("it has too many digests"),
+        Body::Digests(digests) => digests.iter().find_map(check_digest),
         Body::Nack(nack) => check_all(&[
             (check_origin(nack.origin), "its origin is out of bounds"),
             (nack.ranges.len() <= NACK_RANGES_MAX, "it has too many ranges"),
@@ -28,6 +28,15 @@ pub(super) fn check(body: &Body) -> Option<&'static str> {
             (part.bytes.0.len() <= PART_BYTES, "it is too long"),
         ]),
     }
+}
+
+fn check_digest(digest: &Digest) -> Option<&'static str> {
+    check_all(&[
+        (check_origin(digest.origin), "its origin is out of bounds"),
+        (digest.newest <= NUMBER_MAX && digest.horizon <= digest.newest, "its sequences are out of order"),
+        (digest.meta.is_none_or(|meta| meta.newest <= digest.newest), "its state is newer than all of it"),
+        (digest.reporters.len() <= REPORTERS_MAX, "it has too many reporters"),
+    ])
 }
 
 fn check_delta(delta: &Delta) -> Option<&'static str> {

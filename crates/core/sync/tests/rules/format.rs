@@ -8,8 +8,8 @@ use acp_core_sync::{
         SUMMARY_ORIGINS_MAX,
     },
     wire::{
-        Blob, Body, DecodeError, Delta, Digest, FEATURE_LEVEL, Fetch, Header, Item, Known, Message, Nack, Part, Said,
-        Stand, Summary, decode, encode,
+        Blob, Body, DecodeError, Delta, Digest, FEATURE_LEVEL, Fetch, Header, Item, Known, Message, Meta, Nack, Part,
+        Said, Stand, Summary, decode, encode,
     },
 };
 use acp_dev_fuzz::{check, peak_bytes};
@@ -49,7 +49,15 @@ fn longest() -> Vec<Body> {
             last: newest,
             items: vec![item],
         }),
-        Body::Digest(Digest { origin: ORIGIN, newest, horizon, slots, reporters }),
+        Body::Digest(Digest {
+            origin: ORIGIN,
+            newest,
+            horizon,
+            slots,
+            reporters: reporters.clone(),
+            meta: Some(Meta { newest, slots }),
+        }),
+        Body::Digests(vec![Digest { origin: ORIGIN, newest, horizon, slots, reporters, meta: None }]),
         Body::Nack(Nack { origin: ORIGIN, ranges: ranges.collect() }),
         Body::Summary(Summary { joining: true, first: MAX, last: MAX, known: vec![known; SUMMARY_ORIGINS_MAX] }),
         Body::Fetch(Fetch { origin: ORIGIN, key, hash: Hash([9; 32]), parts: u64::MAX }),
@@ -163,7 +171,7 @@ fn whatever_comes_in_is_bounded_and_breaks_nothing() {
 fn the_corpus_is_what_is_sent_today() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/message");
     let writes = std::env::var_os("ACP_SYNC_CORPUS").is_some();
-    let names = ["delta", "digest", "nack", "summary", "fetch", "part"];
+    let names = ["delta", "digest", "nack", "summary", "fetch", "part", "digest-with-state", "digests"];
     for (name, body) in names.into_iter().zip(samples()) {
         let (path, bytes) = (folder.join(name), message(body));
         if writes {
@@ -184,12 +192,16 @@ fn samples() -> Vec<Body> {
     let known = Known { origin, contiguous: 3, highest: 9, count: 5, hash: Some(0x0fed_cba9_8765_4321), silent: true };
     let slots = Rolling { count: 2, hash: 0x1234_5678_9abc_def0 };
     let reporters = vec![stand("hypervisor"), stand("network")];
+    let with_state = Digest { origin, newest: 6, horizon: 2, slots, reporters, meta: Some(Meta { newest: 5, slots }) };
+    let relayed = with_state.abroad().expect("it says where its state stands");
     vec![
         Body::Delta(sample),
-        Body::Digest(Digest { origin, newest: 6, horizon: 2, slots, reporters }),
+        Body::Digest(Digest { meta: None, ..with_state.clone() }),
         Body::Nack(Nack { origin, ranges: vec![Range(1, 2), Range(4, 4)] }),
         Body::Summary(Summary { joining: false, first: Uid::from_u128(0), last: MAX, known: vec![known] }),
         Body::Fetch(Fetch { origin, key: key(3), hash: Hash([7; 32]), parts: 0b11111 }),
         Body::Part(Part { hash: Hash([7; 32]), index: 4, bytes: Blob(vec![5; 40].into()) }),
+        Body::Digest(with_state),
+        Body::Digests(vec![relayed]),
     ]
 }

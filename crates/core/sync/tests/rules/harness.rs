@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acp_base::{BootInstant, EpochId, Uid};
 use acp_core_sync::{
     Config, Effect, Origin, SlotKey, Sync, To,
-    wire::{Blob, Body, Delta, FEATURE_LEVEL, Header, Item, Message, Said, decode, encode},
+    wire::{BASE_LEVEL, Blob, Body, Delta, FEATURE_LEVEL, Header, Item, Message, Said, decode, encode},
 };
 use acp_wire_model::{Kind, object::Facet};
 
@@ -49,7 +49,8 @@ pub(crate) fn delta(incarnation: u64, first: u64, last: u64, items: Vec<Item>) -
 }
 
 pub(crate) fn message(body: Body) -> Vec<u8> {
-    encode(&Message { header: Header { level: FEATURE_LEVEL, epoch: EPOCH }, body })
+    let level = if matches!(body, Body::Digests(_)) { FEATURE_LEVEL } else { BASE_LEVEL };
+    encode(&Message { header: Header { level, epoch: EPOCH }, body })
 }
 
 /// What the node sends and says until then, woken when it wants to be.
@@ -88,7 +89,7 @@ pub(crate) fn carry(nodes: &mut [Sync], from: u64, until: u64, mut loses: impl F
 pub(crate) fn sent(effects: &[(BootInstant, Effect)]) -> Vec<(To, Body)> {
     let sent = effects.iter().filter_map(|(_, effect)| match effect {
         Effect::Send { to, bytes } => Some((*to, decode(bytes).expect("our own").body)),
-        Effect::Changed { .. } | Effect::Stood { .. } | Effect::BegunAgain { .. } => None,
+        _ => None,
     });
     sent.collect()
 }
@@ -96,7 +97,7 @@ pub(crate) fn sent(effects: &[(BootInstant, Effect)]) -> Vec<(To, Body)> {
 pub(crate) fn deltas(effects: &[(BootInstant, Effect)]) -> Vec<(To, Delta)> {
     let deltas = sent(effects).into_iter().filter_map(|(to, body)| match body {
         Body::Delta(delta) => Some((to, delta)),
-        Body::Digest(_) | Body::Nack(_) | Body::Summary(_) | Body::Fetch(_) | Body::Part(_) => None,
+        _ => None,
     });
     deltas.collect()
 }

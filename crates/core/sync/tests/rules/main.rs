@@ -1,5 +1,6 @@
 //! What one node does with what it is told, case by case.
 
+mod domains;
 mod fetching;
 mod format;
 mod harness;

@@ -41,7 +41,7 @@ fn a_higher_incarnation_replaces_all_of_the_lower() {
         .effects()
         .filter_map(|effect| match effect {
             Effect::Changed { origin, key, slot } => Some((origin.incarnation, key, slot.is_some())),
-            Effect::Send { .. } | Effect::Stood { .. } | Effect::BegunAgain { .. } => None,
+            _ => None,
         })
         .collect();
     assert_eq!(changes, [(5, key(1), false), (5, key(2), false), (6, key(2), true)]);
@@ -167,7 +167,7 @@ fn a_digest_that_agrees_says_whose_states_stand() {
     let reporters = vec![Stand { reporter: "hypervisor".into(), age_ms: 0 }];
     let slots = Rolling { count: 1, hash: 1 };
     let origin = Origin { node: THERE, incarnation: 5 };
-    let other = Digest { origin, newest: 1, horizon: 0, slots, reporters };
+    let other = Digest { origin, newest: 1, horizon: 0, slots, reporters, meta: None };
     here.receive(at(300), THERE, &message(Body::Digest(other))).expect("fine");
     assert_eq!(stood(&mut here), [], "this replica holds something else");
 }

@@ -57,7 +57,7 @@ fn a_later_life_of_which_only_its_beginning_was_heard_ends_the_earlier_one() {
     let said = vec![delta(5, 1, 1, vec![item(1, 1, "a")])];
     let mut nodes = survivors(said.clone(), said);
     let origin = Origin { node: THERE, incarnation: 6 };
-    let digest = Digest { origin, newest: 4, horizon: 0, slots: Rolling::default(), reporters: Vec::new() };
+    let digest = Digest { origin, newest: 4, horizon: 0, slots: Rolling::default(), reporters: Vec::new(), meta: None };
     nodes[0].receive(at(0), THERE, &message(Body::Digest(digest))).expect("fine");
     assert_eq!(held(&nodes[1], at(0)).len(), 1);
     carry(&mut nodes, 1, 30_000, |_| false);

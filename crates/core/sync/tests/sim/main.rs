@@ -9,7 +9,8 @@ mod bounds;
 mod bytes;
 mod converge;
 mod deleted;
+mod domains;
 mod incarnation;
 mod script;
 
-use acp_dev_domain::{network, world};
+use acp_dev_domain::{network, relays, world};

@@ -16,6 +16,10 @@ use crate::{
 const SEEDS: u64 = 20;
 /// Nodes of the largest of them unless `ACP_SIM_NODES` says otherwise.
 const NODES: u64 = 30;
+/// One in so many worlds is lived through with several domains as well: those take longer.
+const SOME: u64 = 3;
+/// Domains of the worlds with most of them.
+const DOMAINS: usize = 3;
 /// Slots that a node may have.
 const SLOTS: u64 = 40;
 /// Faults in a life.
@@ -36,6 +40,7 @@ fn setting(name: &str) -> Option<u64> {
 pub(crate) struct Life {
     seed: u64,
     nodes: u64,
+    domains: usize,
     /// What broke, by invariant; the first time.
     pub(crate) wrong: BTreeMap<&'static str, String>,
     pub(crate) difference: Option<String>,
@@ -50,8 +55,12 @@ pub(crate) struct Life {
 /// Every life, lived once for all invariants.
 pub(crate) fn lives() -> &'static [Life] {
     static LIVES: LazyLock<Vec<Life>> = LazyLock::new(|| match setting("ACP_SIM_SEED") {
-        Some(seed) => vec![observe(seed)],
-        None => (0..setting("ACP_SIM_SEEDS").unwrap_or(SEEDS)).map(observe).collect(),
+        Some(seed) => (1..=DOMAINS).map(|domains| observe(seed, domains)).collect(),
+        None => {
+            let seeds = 0..setting("ACP_SIM_SEEDS").unwrap_or(SEEDS);
+            let domains = |seed: u64| 1..=if seed.is_multiple_of(SOME) { DOMAINS } else { 1 };
+            seeds.flat_map(|seed| domains(seed).map(move |domains| observe(seed, domains))).collect()
+        }
     });
     &LIVES
 }
@@ -66,20 +75,23 @@ pub(crate) fn expect_faults(least: u64, what: &str, seen: impl Fn(&Life) -> u64)
 pub(crate) fn expect_none<'a>(wrong: impl Fn(&'a Life) -> Option<&'a String>) {
     let found: Vec<String> = lives()
         .iter()
-        .filter_map(|life| Some(format!("seed {}, {} nodes: {}", life.seed, life.nodes, wrong(life)?)))
+        .filter_map(|life| {
+            Some(format!("seed {}, {} nodes, {} domains: {}", life.seed, life.nodes, life.domains, wrong(life)?))
+        })
         .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-fn observe(seed: u64) -> Life {
+fn observe(seed: u64, domains: usize) -> Life {
     let most = setting("ACP_SIM_NODES").unwrap_or(NODES);
     // Most worlds are small, because faults are what is looked for; some are as large as asked for.
-    let nodes = if seed % 20 == 19 { most } else { 3 + seed % 6 };
-    let world = live(seed, nodes);
+    let nodes = if seed % 20 == 19 { most } else { 3 * domains as u64 + seed % 6 };
+    let world = live(seed, nodes, domains);
     let syncs = || world.nodes.iter().filter_map(|node| node.sync.as_ref());
     Life {
         seed,
         nodes,
+        domains,
         difference: world.difference(),
         stale: syncs().map(|sync| sync.counters().stale_incarnation).sum(),
         repeats: syncs().map(|sync| sync.counters().repeats).sum(),
@@ -92,8 +104,9 @@ fn observe(seed: u64) -> Life {
 }
 
 /// A life and the quiet after it.
-fn live(seed: u64, nodes: u64) -> World {
-    let mut world = World::new(seed, usize::try_from(nodes).expect("small"), Config::default());
+fn live(seed: u64, nodes: u64, domains: usize) -> World {
+    let nodes = usize::try_from(nodes).expect("small");
+    let mut world = World::with_domains(seed, nodes, domains, Config::default());
     world.network.is_unruly = true;
     for index in 0..world.nodes.len() {
         for slot in 0..10 {
@@ -169,7 +182,12 @@ fn restart(world: &mut World) {
 
 fn part(world: &mut World) {
     let count = world.nodes.len();
-    let side: BTreeSet<usize> = (0..count).filter(|_| world.random.once_in(2)).collect();
+    let cut_domain = world.random.index(world.domains);
+    let side: BTreeSet<usize> = if world.domains > 1 && world.random.once_in(2) {
+        (0..count).filter(|index| world.domain(*index) == cut_domain).collect()
+    } else {
+        (0..count).filter(|_| world.random.once_in(2)).collect()
+    };
     world.network.side = Some(side);
     world.network.one_way = world.random.once_in(3);
 }

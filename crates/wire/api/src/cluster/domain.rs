@@ -1,6 +1,6 @@
 //! How the nodes of a domain hear each other.
 
-use acp_base::Name;
+use acp_base::{Name, Uid};
 use serde::{Deserialize, Serialize};
 use zlink::introspect::Type;
 
@@ -38,8 +38,27 @@ pub struct Domain {
     pub health: u8,
     /// Datagrams that it refused since it has keys, by reason.
     pub refused: Vec<Refused>,
+    /// The nodes of the domain that hear others for it, as this node counts them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<Name>,
+    /// Whom this node hears of other domains, if it is a relay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<DomainLink>,
     /// The other members, by name.
     pub peers: Vec<DomainPeer>,
+}
+
+/// The stream by which a relay hears another domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DomainLink {
+    /// Which domain.
+    pub domain: String,
+    /// The node there that tells it; absent: none does, they are tried in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Name>,
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
 }
 
 /// Datagrams that were refused for one reason.
@@ -62,6 +81,8 @@ pub enum Way {
     Multicast,
     /// It is sent copies.
     Unicast,
+    /// It is of another domain, and heard by a relay.
+    Relay,
 }
 
 /// Another member as a node hears it.
@@ -70,6 +91,12 @@ pub enum Way {
 pub struct DomainPeer {
     /// Its name.
     pub node: Name,
+    /// Its domain, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The relay of this domain by which it is heard; absent: it is of this domain, or no relay has told of it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Name>,
     /// Where it is sent to.
     pub address: String,
     /// How it is sent to.
@@ -95,7 +122,7 @@ pub struct DomainPeer {
     /// The largest packet of those that are tried, in bytes with the headers of UDP and IP, that reaches it in one piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u32>,
-    /// For how long nothing of its slots was heard from itself, in milliseconds; absent: it never was.
+    /// For how long nothing of its slots was heard from itself, or from a relay that hears it, in milliseconds; absent: it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_for_ms: Option<u64>,
     /// Whether all that it is known to have said is here.
@@ -105,4 +132,43 @@ pub struct DomainPeer {
     /// What the ring holds of it; absent: there was no contact, or it is in another ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingStateKind>,
+}
+
+/// See [`Relay`](super::Relay): whoever asks is a relay of another domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct RelayRequest {
+    /// The domain to be told of: that of the node that is asked.
+    pub domain: String,
+    /// How far its origins are followed already; at most 1,024.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<RelayKnown>,
+}
+
+/// How far an origin is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct RelayKnown {
+    /// The node.
+    pub node: Uid,
+    /// Which life of it.
+    pub incarnation: u64,
+    /// Up to which sequence nothing is missing.
+    pub contiguous: u64,
+}
+
+/// Messages of slot replication. At least one reply of a stream comes every 2 seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct RelayReply {
+    /// In order, each in base64; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+}
+
+/// See [`AskRelay`](super::AskRelay).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct AskRelayRequest {
+    /// The question, a message of slot replication in base64.
+    pub message: String,
 }

@@ -50,6 +50,19 @@ pub struct ReaddressRequest {
     pub address: String,
 }
 
+/// The domain of members of which nothing else was said.
+pub const DEFAULT_DOMAIN: &str = "default";
+
+/// See [`AssignDomain`](super::AssignDomain).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+#[serde(deny_unknown_fields)]
+pub struct DomainRequest {
+    /// The node's name.
+    pub name: Name,
+    /// Its domain from now on; `default` is the one of nodes of which nothing was said.
+    pub domain: Name,
+}
+
 /// What a change of the members would do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
 pub struct NodePlan {

@@ -159,6 +159,7 @@ mod tests {
             controller: false,
             checkpoint_key: String::new(),
             parked: false,
+            domain: None,
             roles: Vec::new(),
             metadata: super::super::Metadata::default(),
             joined_ms: 0,

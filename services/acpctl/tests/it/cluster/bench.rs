@@ -142,6 +142,7 @@ pub(super) fn member(number: u128) -> hub::Member {
         parked: number == 3,
         roles: if number == 1 { vec![name("edge"), name("core")] } else { Vec::new() },
         metadata: control::metadata(number),
+        domain: None,
         joined_ms: 1_000,
     }
 }

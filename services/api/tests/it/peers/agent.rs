@@ -136,6 +136,7 @@ fn members() -> ListMembersReply {
         checkpoint_key: String::new(),
         parked: false,
         roles: Vec::new(),
+        domain: None,
         metadata: Metadata::default(),
         joined_ms: 1,
     };
