@@ -25,6 +25,9 @@ pub(crate) struct Frame {
     pub(crate) horizon: u64,
 }
 
+/// Messages, and what is left of the range that they were to cover.
+pub(crate) type Packed = (Vec<Arc<[u8]>>, Option<Range>);
+
 impl Frame {
     /// One delta.
     pub(crate) fn delta(&self, range: Range, items: Vec<Item>) -> Arc<[u8]> {
@@ -34,12 +37,7 @@ impl Frame {
     }
 
     /// The range's items, in order, as deltas, at most `most`; beside them what is left of the range.
-    pub(crate) fn deltas(
-        &self,
-        range: Range,
-        items: impl Iterator<Item = Item>,
-        most: usize,
-    ) -> (Vec<Arc<[u8]>>, Option<Range>) {
+    pub(crate) fn deltas(&self, range: Range, items: impl Iterator<Item = Item>, most: usize) -> Packed {
         let (mut made, mut batch, mut first) = (Vec::new(), Batch::default(), range.0);
         for item in items {
             if !batch.has_room(&item) {

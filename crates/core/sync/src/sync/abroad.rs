@@ -11,7 +11,8 @@ use super::{Effect, Refused, Sync};
 use crate::{
     limits::{ANSWER_MAX, DIGESTS_MAX, MTU_BYTES},
     links::LinkId,
-    ranges::Ranges,
+    pack::Packed,
+    ranges::{Range, Ranges},
     repeats::To,
     replica::Stance,
     wire::{Body, Delta, Digest, FEATURE_LEVEL, Header, Known, Message, Nack, encode},
@@ -105,13 +106,7 @@ impl Sync {
         Some(Stance { origin: self.origin(), received, newest: self.publisher.meta().newest, digest })
     }
 
-    fn pack_abroad(
-        &self,
-        now: BootInstant,
-        node: Uid,
-        range: crate::Range,
-        most: usize,
-    ) -> Option<(Vec<Arc<[u8]>>, Option<crate::Range>)> {
+    fn pack_abroad(&self, now: BootInstant, node: Uid, range: Range, most: usize) -> Option<Packed> {
         if node == self.origin().node {
             let (frame, items) = self.publisher.abroad(now, self.header(), range);
             return Some(frame.deltas(range, items, most));
@@ -146,7 +141,7 @@ impl Sync {
         let wanted = asked(nack).and(&stance.received);
         let mut made = Vec::new();
         for range in wanted.iter().filter(|range| range.0 <= stance.newest) {
-            let range = crate::Range(range.0, range.1.min(stance.newest));
+            let range = Range(range.0, range.1.min(stance.newest));
             made.extend(
                 self.pack_abroad(now, node, range, ANSWER_MAX - made.len()).into_iter().flat_map(|made| made.0),
             );
@@ -196,7 +191,7 @@ impl Sync {
 
     /// What is new here is new to this domain, unless this node has only just come.
     fn take_told(&mut self, now: BootInstant, delta: Delta) {
-        let (origin, range) = (delta.origin, crate::Range(delta.first, delta.last));
+        let (origin, range) = (delta.origin, Range(delta.first, delta.last));
         let knew = self.replica.received(origin.node).is_some_and(|(known, received)| {
             known.incarnation > origin.incarnation || (known == origin && received.covers(range))
         });
