@@ -66,9 +66,8 @@ fn told(five: &Five, leader: usize, begun: u64, cut: &[usize]) -> Result<()> {
     };
     let whole = |events: &[String]| {
         let of = |node: usize| events.iter().filter(move |event| event.starts_with(&format!("node n{node} is ")));
-        cut.iter().all(|node| {
-            of(*node).next_back().is_some_and(|last| last.starts_with(&format!("node n{node} is online: ")))
-        })
+        cut.iter()
+            .all(|node| of(*node).next_back().is_some_and(|last| last.starts_with(&format!("node n{node} is online"))))
     };
     let told = wait_for("the events", LIMIT, || {
         let events = events(leader).map_err(|error| format!("{error:#}"))?;
@@ -76,9 +75,9 @@ fn told(five: &Five, leader: usize, begun: u64, cut: &[usize]) -> Result<()> {
     })?;
     for node in cut {
         let of: Vec<&String> = told.iter().filter(|event| event.starts_with(&format!("node n{node} is "))).collect();
-        let words: Vec<&str> = of.iter().filter_map(|event| event.split([' ', ':']).nth(3)).collect();
+        let words: Vec<&str> = of.iter().filter_map(|event| event.split([' ', ':', ',']).nth(3)).collect();
         ensure!(words.windows(2).all(|pair| pair[0] != pair[1]), "{of:#?}");
-        let down = of.iter().find(|event| event.contains(" is down: ")).with_context(|| format!("{of:#?}"))?;
+        let down = of.iter().find(|event| event.contains(" is down")).with_context(|| format!("{of:#?}"))?;
         ensure!(down.contains("down say n") && down.ends_with("; confirmation failed"), "{down}");
     }
     let of_cut = |event: &&String| cut.iter().any(|node| event.starts_with(&format!("node n{node} is ")));

@@ -2,13 +2,15 @@
 //!
 //! Deliberately not here: processor's time of whoever runs the world, which is all nodes at once.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use acp_base::Uid;
 use acp_core_sync::Config;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{network::Loss, world::World};
+use crate::{
+    network::Loss,
+    world::{Received, World},
+};
 
 /// Slots of each node, all of which it changes each second.
 pub const SLOTS: u64 = 5;
@@ -43,7 +45,7 @@ pub struct Cost {
     /// Processor's time of one node for a second's datagrams of the others: decoded and applied.
     pub receive: Duration,
     /// What this node received meanwhile, each with its sender.
-    pub received: Vec<(Uid, Arc<[u8]>)>,
+    pub received: Received,
 }
 
 /// A domain whose nodes have come to know each other.
@@ -124,6 +126,8 @@ fn thread_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use acp_base::Uid;
+
     use super::*;
 
     #[test]

@@ -85,10 +85,13 @@ pub struct World {
     tap: Option<Tap>,
 }
 
+/// Messages, each with its sender.
+pub type Received = Vec<(Uid, Arc<[u8]>)>;
+
 #[derive(Debug)]
 struct Tap {
     node: usize,
-    received: Vec<(Uid, Arc<[u8]>)>,
+    received: Received,
     spent: Duration,
 }
 
@@ -269,7 +272,7 @@ impl World {
     }
 
     /// What it received since, each with its sender, and how long that took.
-    pub fn untap(&mut self) -> (Vec<(Uid, Arc<[u8]>)>, Duration) {
+    pub fn untap(&mut self) -> (Received, Duration) {
         self.tap.take().map(|tap| (tap.received, tap.spent)).unwrap_or_default()
     }
 
