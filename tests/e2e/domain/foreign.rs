@@ -3,13 +3,12 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    os::unix::fs::MetadataExt as _,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use acp_base::Uid;
-use acp_dev_testkit::{Layout, wait_for};
+use acp_dev_testkit::{process, wait_for};
 use acp_io_datagram::{Channel, GroupKey, Identity, KeyRing, Path, Sealer, group_address};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -151,7 +150,7 @@ fn turn(five: &Five, node: usize) -> Result<u64> {
     };
     let before = key(node)?;
     wait_for(&format!("n{node} to seal with a key above {before}"), LIMIT, || {
-        claim(&five.member(node).layout, before + 1).map_err(|error| format!("{error:#}"))?;
+        claim(five, node, before + 1).map_err(|error| format!("{error:#}"))?;
         let now = key(node).map_err(|error| format!("{error:#}"))?;
         if now > before { Ok(now) } else { Err(now.to_string()) }
     })
@@ -166,13 +165,22 @@ hub.sendall(json.dumps({'method': 'acp.hub.SyncKeys', 'parameters': {'installed'
 print(hub.recv(65536).rstrip(b'\\0').decode())
 ";
 
-fn claim(layout: &Layout, number: u64) -> Result<()> {
+fn claim(five: &Five, node: usize, number: u64) -> Result<()> {
     // The hub tells callers apart by their users, and answers the cluster service alone.
-    let user = std::fs::metadata(layout.state().join("cluster")).context("the service's directory")?;
-    let mut command = Command::new("python3");
-    command.args(["-c", CLAIM]).arg(layout.socket("hub")).arg(number.to_string()).stdin(Stdio::null());
-    let said =
-        std::os::unix::process::CommandExt::uid(&mut command, user.uid()).output().context("cannot run python3")?;
+    let pid = five.unit(node, "cluster")?.pid;
+    let own = |field: &str| -> Result<String> {
+        let all = process::status(pid, field)?;
+        Ok(all.split_whitespace().collect::<Vec<_>>().join(","))
+    };
+    let first = |all: String| all.split(',').next().unwrap_or_default().to_owned();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &first(own("Uid")?), "--regid", &first(own("Gid")?)]);
+    match own("Groups")? {
+        none if none.is_empty() => command.arg("--clear-groups"),
+        groups => command.args(["--groups", &groups]),
+    };
+    command.args(["/usr/bin/python3", "-c", CLAIM]).arg(five.member(node).layout.socket("hub")).arg(number.to_string());
+    let said = command.stdin(Stdio::null()).output().context("cannot run setpriv")?;
     let reply: Value = serde_json::from_slice(&said.stdout)
         .with_context(|| format!("python3 said {}", String::from_utf8_lossy(&said.stderr)))?;
     ensure!(reply["error"].is_null(), "the hub answered {reply}");

@@ -130,7 +130,7 @@ fn run(five: &Five, plan: Plan, sites: &Sites, say: &dyn Fn(&str)) -> Result<Str
 impl<'a> Soak<'a> {
     fn prepare(five: &'a Five, sites: &'a Sites) -> Result<Self> {
         let disk = sites.equip(five)?;
-        let model = |client: usize| Model { is_starting: client == 0, ..Model::new(client, None) };
+        let model = |client: usize| Model { is_starting: client == 0, rest: specs::REST, ..Model::new(client, None) };
         let soak = Self {
             five,
             sites,
@@ -275,8 +275,25 @@ impl<'a> Soak<'a> {
         )
     }
 
+    /// Nobody asks for anything any more: waits until what may still come to pass has, and takes it in.
+    fn settle(&self) -> Result<()> {
+        let is_unclear = |model: &Mutex<Model>| {
+            let model = lock(model);
+            model.items.iter().any(|item| model.is_resting(item))
+        };
+        if self.shared.models.iter().any(is_unclear) {
+            thread::park_timeout(specs::REST);
+        }
+        for (model, home) in self.shared.models.iter().zip(&self.sites.clients) {
+            let objects = look::objects(&self.five.member(*home).layout)?;
+            verify::learn(&objects, std::iter::once(&mut *lock(model)));
+        }
+        Ok(())
+    }
+
     /// Deletes everything; nothing may be left.
     fn end(&self) -> Result<()> {
+        self.settle()?;
         for (client, model) in self.shared.models.iter().enumerate() {
             load::delete_all(&self.five.member(self.sites.clients[client]).layout, &mut lock(model))?;
         }

@@ -107,7 +107,10 @@ pub(super) fn work(door: &Door, shared: &Shared, client: usize, mut random: Rand
 }
 
 fn operate(door: &Door, shared: &Shared, client: usize, model: &mut Model, random: &mut Random) -> Result<()> {
-    let (at, verb) = random.weighed(&model.choices()).context("there is always something to do")?;
+    let Some((at, verb)) = random.weighed(&model.choices()) else {
+        shared.stop.wait_for_end(AWAY_PAUSE);
+        return Ok(());
+    };
     let plan = Plan::of(model, at, verb, client, &shared.disk, random);
     let began = Instant::now();
     let (asked, words) = door.enter(&plan.words, random);
@@ -122,6 +125,7 @@ fn operate(door: &Door, shared: &Shared, client: usize, model: &mut Model, rando
     };
     shared.journal.operation(&plan.called, end, took);
     shared.journal.note(&format!("client {client}: {line}: {} ({:.2} s)", answer.brief(), took.as_secs_f64()));
+    model.items[at].doubt(&answer);
     plan.apply(&mut model.items[at], &answer)
         .and_then(
             |()| {

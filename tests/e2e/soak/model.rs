@@ -5,6 +5,8 @@
 //!
 //! Each client owns a model and the names in it, so that it knows what came before what.
 
+use std::time::{Duration, Instant};
+
 use acp_dev_testkit::process::Identity;
 use serde_json::Value;
 
@@ -75,6 +77,8 @@ pub(super) struct Item {
     /// The sizes in MiB that a volume may have: more than one after an expansion whose end is not known.
     pub(super) sizes: Vec<u64>,
     pub(super) seen: Option<Seen>,
+    /// Since when it is not known what an operation came to: it may still come to pass.
+    pub(super) doubted: Option<Instant>,
     /// The process of a system that was started, if somebody saw it.
     pub(super) qemu: Option<Identity>,
 }
@@ -90,6 +94,7 @@ impl Item {
             source: None,
             sizes: Vec::new(),
             seen: None,
+            doubted: None,
             qemu: None,
         }
     }
@@ -149,6 +154,12 @@ impl Item {
         Ok(())
     }
 
+    /// Notes whether it is known what an operation came to.
+    pub(super) fn doubt(&mut self, answer: &Answer) {
+        let is_unknown = matches!(answer, Answer::Failed { is_unchanged: false, .. });
+        self.doubted = is_unknown.then(Instant::now);
+    }
+
     fn lost_unless_unclear(&self) -> Result<(), String> {
         if self.belief == Belief::Present {
             return Err(format!("{} {} was acknowledged and is lost", self.kind.noun(), self.name));
@@ -183,6 +194,9 @@ pub(super) enum Verb {
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) items: Vec<Item>,
+    /// How long an object is left alone of which an operation may still come to pass: where calls go from node to node, one whose
+    /// caller was cut off may wait on.
+    pub(super) rest: Duration,
     /// Whether the client starts its systems, too.
     pub(super) is_starting: bool,
 }
@@ -200,24 +214,30 @@ impl Model {
             Item::new(Kind::Network, name("n")),
         ];
         items.extend(tight.map(|pool| Item::new(Kind::Volume, format!("{pool}/{}", name("t")))));
-        Self { items, is_starting: true }
+        Self { items, rest: Duration::ZERO, is_starting: true }
     }
 
     /// Everything that can be done now, with how often it ought to be.
     pub(super) fn choices(&self) -> Vec<(u64, (usize, Verb))> {
         let all = self.items.iter().enumerate();
-        all.flat_map(|(at, item)| {
-            let verbs = match (item.belief, item.kind) {
-                (Belief::Absent, Kind::Volume) => self.volume_makers(item),
-                (Belief::Absent, _) => vec![(5, Verb::Create)],
-                (Belief::Unclear, _) => vec![(5, Verb::Delete)],
-                (Belief::Present, Kind::System) => self.power_verbs(item),
-                (Belief::Present, Kind::Volume) => self.volume_verbs(item),
-                (Belief::Present, Kind::Image | Kind::Network) => self.deletion(item),
-            };
-            verbs.into_iter().map(move |(weight, verb)| (weight, (at, verb)))
-        })
-        .collect()
+        all.filter(|(_, item)| !self.is_resting(item))
+            .flat_map(|(at, item)| {
+                let verbs = match (item.belief, item.kind) {
+                    (Belief::Absent, Kind::Volume) => self.volume_makers(item),
+                    (Belief::Absent, _) => vec![(5, Verb::Create)],
+                    (Belief::Unclear, _) => vec![(5, Verb::Delete)],
+                    (Belief::Present, Kind::System) => self.power_verbs(item),
+                    (Belief::Present, Kind::Volume) => self.volume_verbs(item),
+                    (Belief::Present, Kind::Image | Kind::Network) => self.deletion(item),
+                };
+                verbs.into_iter().map(move |(weight, verb)| (weight, (at, verb)))
+            })
+            .collect()
+    }
+
+    /// Whether it is left alone.
+    pub(super) fn is_resting(&self, item: &Item) -> bool {
+        item.doubted.is_some_and(|since| since.elapsed() < self.rest)
     }
 
     fn volume_makers(&self, item: &Item) -> Vec<(u64, Verb)> {

@@ -50,10 +50,14 @@ pub(super) fn differences<'a>(
 
 /// Takes in what was found of everything that was unclear, and what identifies the rest.
 pub(super) fn learn<'a>(objects: &[Seen], models: impl Iterator<Item = &'a mut Model>) {
-    for item in models.flat_map(|model| model.items.iter_mut()) {
-        match objects.iter().find(|seen| seen.kind == item.kind.noun() && seen.name == item.name) {
-            None => item.forget(),
-            Some(seen) => learn_item(item, seen),
+    for model in models {
+        let rest = model.rest;
+        let settled = |item: &&mut Item| item.doubted.is_none_or(|since| since.elapsed() >= rest);
+        for item in model.items.iter_mut().filter(settled) {
+            match objects.iter().find(|seen| seen.kind == item.kind.noun() && seen.name == item.name) {
+                None => item.forget(),
+                Some(seen) => learn_item(item, seen),
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ const POOL: &str = "specs";
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an operation may come to pass that nobody has answered: its deadline, and what a node that stood still adds.
-const REST: Duration = Duration::from_secs(20);
+pub(super) const REST: Duration = Duration::from_secs(20);
 /// The pause between two operations of a client.
 const PAUSE: Duration = Duration::from_millis(20);
 
