@@ -1,7 +1,6 @@
 //! The database everywhere: what a node says is known on every node, whatever becomes of datagrams. The numbers are lines of
 //! docs/operations/failures.md.
 
-mod flood;
 mod foreign;
 mod loss;
 mod relays;
@@ -35,7 +34,6 @@ pub(crate) const CASES: &[Case<Five>] = &[
     Case { name: "domain::s2_three_tenths_of_the_packets_lost_let_nobody_be_called_down", run: loss::three_tenths },
     Case { name: "domain::s3_a_node_that_falls_silent_again_and_again_is_followed", run: bursts },
     Case { name: "domain::s4_halves_that_were_cut_are_in_step_again", run: halves },
-    Case { name: "domain::s5_one_reporter_that_floods_delays_itself_alone", run: flood::one_reporter },
     Case { name: "domain::s6_what_no_member_has_sealed_is_refused_and_counted", run: strangers },
     Case { name: "domain::s6_recorded_and_damaged_datagrams_and_those_of_others_are_refused", run: foreign::datagrams },
     Case { name: "domain::s6_a_node_that_missed_two_keys_is_refused_and_repaired", run: foreign::key },
