@@ -153,7 +153,7 @@ async fn keep(node: &Node, record: Record) -> std::io::Result<()> {
 
 /// The rest of what makes a member: its database follows the cluster's log.
 async fn finish(node: &Arc<Node>, member: &Arc<Member>, root_key_hash: Option<&String>) -> Result<Joined, Failure> {
-    database::enter(node, member).await.map_err(|failure| {
+    database::enter_first(node, member).await.map_err(|failure| {
         let text = format!("this node is a member, whose database has not entered the cluster's log yet: {failure}");
         Failure::new(failure.code, format!("{text}; it goes on trying, and the same call again says how it went"))
             .changed(acp_base::Change::Partial)

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use acp_base::{Failure, Name, Uid};
+use acp_base::{Code, Failure, Name, Uid};
 use acp_io_failpoint::point;
 use acp_wire_api::{
     Empty,
@@ -16,10 +16,11 @@ use acp_wire_api::{
     hub::Directory,
 };
 use acp_wire_model::Kind;
+use tokio::time::Instant;
 
 use crate::{
     dial,
-    limits::{CLUSTER_LIMIT, ENTER_LIMIT, PAUSE_MIN, SYSTEMS_MAX},
+    limits::{CLUSTER_LIMIT, ENTER_LIMIT, ENTER_PATIENCE, PAUSE_MIN, SYSTEMS_MAX},
     member::{Member, blocking},
     node::Node,
     persist::Record,
@@ -66,6 +67,21 @@ pub(crate) async fn enter(node: &Node, member: &Arc<Member>) -> Result<(), Failu
     point("agent.enter.done")?;
     log(member, &reply);
     member.entered().await.map_err(|error| Failure::unavailable(format!("that cannot be kept: {error}")))
+}
+
+/// The same for a node that has just become a member, whom controllers may have to read of first.
+pub(crate) async fn enter_first(node: &Node, member: &Arc<Member>) -> Result<(), Failure> {
+    let until = Instant::now() + ENTER_PATIENCE;
+    let mut pause = PAUSE_MIN;
+    loop {
+        match enter(node, member).await {
+            Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
+                dial::pause(pause).await;
+                pause = dial::longer(pause);
+            }
+            settled => return settled,
+        }
+    }
 }
 
 fn entering(directory: &Directory, me: Uid) -> Result<EnterRequest, Failure> {

@@ -27,6 +27,10 @@ pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3_600);
 /// How long entering the cluster's log may take in one call: a snapshot of 100,000 objects and this node's own ones on top.
 pub(crate) const ENTER_LIMIT: Duration = Duration::from_secs(60);
 
+/// For how long the call that made this node a member tries again when no controller answers: one that has not read of the new
+/// member yet refuses it, and that may be the only one there is.
+pub(crate) const ENTER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long the cluster service may take to answer a question at its socket.
 pub(crate) const CLUSTER_LIMIT: Duration = Duration::from_secs(10);
 

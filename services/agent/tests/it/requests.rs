@@ -120,6 +120,23 @@ async fn a_database_that_does_not_enter_is_told_again_until_it_does() {
 }
 
 #[tokio::test]
+async fn a_controller_that_has_not_read_of_a_member_yet_is_asked_again_within_the_same_call() {
+    let (n1, _others) = cluster(&[]).await;
+    let host = Host::started("n2").await;
+    host.database.lock().refusal = Some(Failure::unavailable("it does not accept this node: this node was removed"));
+    let token = n1.hub.token();
+    let reads = async {
+        wait_for_async("the member", LIMIT, async || seen(host.health(), |health| !health.is_empty()))
+            .await
+            .expect("it is one");
+        host.database.lock().refusal = None;
+    };
+    let (joined, ()) = tokio::join!(host.join(&n1, &token), reads);
+    joined.expect("it joins");
+    assert_eq!(host.database.lock().entered.len(), 1);
+}
+
+#[tokio::test]
 async fn a_removed_node_says_so_keeps_everything_and_comes_back_as_itself() {
     let (n1, mut others) = cluster(&["n2"]).await;
     let host = &mut others[0];
